@@ -1,0 +1,50 @@
+#!/bin/sh
+# Proofs that other tools load what kd-deploy writes, each in an environment of its own. Run through `make interop`.
+# PROJECT_PYTHON is an interpreter that has kd-deploy with its extra "all"; PYTHON makes the environment of optimum.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PROJECT_PYTHON:-.venv/bin/python}
+base=${PYTHON:-python3}
+optimum=.venv-interop/bin/python
+work=interop/.work
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false ONNXRUNTIME_NODE_INSTALL_CUDA=skip
+
+for tool in node npm "$python" "$base"; do
+  command -v "$tool" >/dev/null || { echo "interop: $tool is missing" >&2; exit 2; }
+done
+
+# An environment is made again when what it is made of changes.
+pins=$(cksum < interop/requirements-optimum.txt)
+if [ "$(cat .venv-interop/.pins 2>/dev/null)" != "$pins" ]; then
+  echo "interop: making .venv-interop"
+  rm -rf .venv-interop
+  "$base" -m venv .venv-interop
+  "$optimum" -m pip install --quiet --disable-pip-version-check -r interop/requirements-optimum.txt
+  "$optimum" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  echo "$pins" > .venv-interop/.pins
+fi
+lock=$(cksum < interop/package-lock.json)
+if [ "$(cat interop/node_modules/.pins 2>/dev/null)" != "$lock" ]; then
+  echo "interop: making interop/node_modules"
+  (cd interop && npm ci --loglevel=error)
+  echo "$lock" > interop/node_modules/.pins
+fi
+
+broken=
+step() {
+  name=$1
+  shift
+  echo "interop: $name"
+  "$@" > "$work/$name.log" 2>&1 || { cat "$work/$name.log" >&2; broken="$broken $name"; }
+}
+rm -rf "$work"
+mkdir "$work"
+step bundles "$python" interop/make_bundles.py "$work"
+[ -z "$broken" ] || exit 1
+step plain "$python" interop/prove_plain.py
+step transformers "$python" interop/prove_transformers.py
+step transformers-4 "$optimum" interop/prove_transformers.py
+step optimum "$optimum" interop/prove_optimum.py
+step node node interop/check.mjs
+# shellcheck disable=SC2086 # a list of names
+"$python" interop/summary.py $broken

@@ -1,0 +1,213 @@
+"""What we made: a folder that other tools load unchanged, with `bundle.json` to answer for every file in it."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from kd_deploy.errors import BundleError
+from kd_deploy.files import sha256_file
+
+MANIFEST = "bundle.json"
+GRAPH_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+
+
+def _inside(name: str) -> str:
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} is not inside the bundle")
+    return name
+
+
+class Part(BaseModel):
+    """The rules of every part of the manifest."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class FileRecord(Part):
+    """What a file must be."""
+
+    sha256: str
+    size_bytes: int
+
+
+class KeptInFp32(Part):
+    """Operators that were not quantised, and why."""
+
+    operator: str
+    count: int
+    why: str
+
+
+class ParityRecord(Part):
+    """How far two forms of one model were apart over the shapes and paddings that were tried."""
+
+    against: str
+    cases: int
+    max_abs_error: float
+    worst_case: str
+
+
+class GraphRecord(Part):
+    """One ONNX file: how it was made and what it was found to be worth."""
+
+    precision: str
+    opset: int
+    ir_version: int
+    backend: str
+    quantized_operators: dict[str, int] = {}
+    kept_in_fp32: tuple[KeptInFp32, ...] = ()
+    reduce_range: bool = False
+    steps: tuple[str, ...] = ()
+    parity: ParityRecord
+    metric: float | None = None
+    metric_drop: float | None = None
+    batch_sensitivity: float | None = None
+
+
+class Lineage(Part):
+    """Where the model comes from."""
+
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+    data_sha256: str | None = None
+    recipe_sha256: str | None = None
+    seed: int | None = None
+    objective: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+
+
+class Manifest(Part):
+    """The content of bundle.json."""
+
+    schema_version: Literal[1] = 1
+    created: str
+    kd_deploy: str
+    task: str
+    architecture: str
+    labels: tuple[str, ...]
+    problem_type: Literal["single_label_classification", "multi_label_classification"]
+    max_length: int
+    padding_side: Literal["left", "right"] = "right"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ("logits",)
+    parameters: int
+    lineage: Lineage = Lineage()
+    metrics: dict[str, float] = {}
+    graphs: dict[str, GraphRecord] = {}
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle on disk whose manifest was read."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """The bundle in a folder; its manifest is checked, its files when they are asked for.
+
+        Raises:
+            BundleError: There is no such folder, no manifest in it, or the manifest is not one of ours.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise BundleError(f"there is no bundle {folder}", hint="kd-deploy distill writes one")
+        try:
+            manifest = Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(
+                f"{folder} is not a bundle: it has no {MANIFEST}",
+                hint=_where_instead(folder),
+            ) from error
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise BundleError(
+                f"{folder / MANIFEST} is damaged: {_first_fault(error)}", hint="make the bundle again"
+            ) from error
+        return cls(path=folder, manifest=manifest)
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the bundle, after its hash was compared.
+
+        Raises:
+            BundleError: The manifest does not know the file, or it changed since it was signed.
+        """
+        record = self.manifest.files.get(name)
+        path = self.path / name
+        if record is None:
+            raise BundleError(f"{self.path} has no {name}", hint=f"kd-deploy inspect {self.path} lists what is inside")
+        if path.is_symlink() or not path.is_file():
+            raise BundleError(f"{path} is missing or is a link", hint="make the bundle again")
+        if path.stat().st_size != record.size_bytes or sha256_file(path) != record.sha256:
+            raise BundleError(
+                f"{path} is not the file that was signed: its SHA-256 differs from {MANIFEST}",
+                hint="copy the bundle again, or make it again",
+            )
+        return path
+
+    def graph(self, precision: str) -> Path:
+        """The ONNX file of a precision, after its hash was compared."""
+        if precision not in self.manifest.graphs:
+            have = ", ".join(self.manifest.graphs) or "none"
+            raise BundleError(
+                f"{self.path} has no {precision} graph (it has: {have})",
+                hint=f"kd-deploy export {self.path} --onnx" + (" --quantize" if precision == "int8" else ""),
+            )
+        return self.file(GRAPH_FILES[precision])
+
+    def verify(self) -> None:
+        """Compare every file with its hash, and refuse files that the manifest does not know."""
+        for name in self.manifest.files:
+            self.file(name)
+        present = {str(p.relative_to(self.path)) for p in self.path.rglob("*") if not p.is_dir()}
+        unknown = sorted(present - set(self.manifest.files) - {MANIFEST})
+        if unknown:
+            raise BundleError(f"{self.path} holds {unknown[0]}, which {MANIFEST} does not know", hint="remove it")
+
+    def size_bytes(self, precision: str) -> int:
+        """What a program needs on disk to answer: the model in one precision and its tokenizer."""
+        model = "model.safetensors" if precision == "torch" else GRAPH_FILES[precision]
+        return sum(self.manifest.files[name].size_bytes for name in (model, "tokenizer.json"))
+
+
+def sign(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a staged folder, with the hash of every file that lies there."""
+    files = {
+        str(path.relative_to(folder)): FileRecord(sha256=sha256_file(path), size_bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    signed = manifest.model_copy(update={"files": files})
+    (folder / MANIFEST).write_text(signed.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
+
+
+def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy files of a bundle as bytes, never as links."""
+    for name in names:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def stamp() -> dict[str, str]:
+    """The creation time and our version, as a manifest holds them."""
+    return {"created": datetime.now(UTC).isoformat(timespec="seconds"), "kd_deploy": metadata.version("kd-deploy")}
+
+
+def _where_instead(folder: Path) -> str:
+    if (folder / "student" / MANIFEST).is_file():
+        return f"it is the folder of a run: name {folder / 'student'}"
+    return f"kd-deploy export {folder} --output DIR makes one"
+
+
+def _first_fault(error: ValidationError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    fault = error.errors()[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")

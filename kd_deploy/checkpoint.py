@@ -1,0 +1,55 @@
+"""A Hugging Face checkpoint folder, looked at before anything in it is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kd_deploy.errors import BundleError
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+
+
+def check_checkpoint(folder: Path) -> dict[str, Any]:
+    """The config of a Hugging Face checkpoint folder that is safe to load.
+
+    Raises:
+        BundleError: No config.json, weights only as pickle, remote code, or links out of the folder.
+    """
+    config = _config_of(folder)
+    for key in ("auto_map", "_attn_implementation_internal"):
+        if key in config:
+            raise BundleError(
+                f"{folder / 'config.json'} asks for code of its own ({key})",
+                hint="use a checkpoint without remote code",
+            )
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not _may_link(path, inside):
+            raise BundleError(f"{path} is a link out of {folder}", hint="copy the checkpoint's files themselves")
+    if not list(folder.glob("*.safetensors")):
+        pickles = [path.name for path in folder.iterdir() if path.suffix in PICKLES]
+        held = f"holds its weights as pickle ({pickles[0]})" if pickles else "holds no model.safetensors"
+        raise BundleError(f"{folder} {held}", hint="save it with save_pretrained(safe_serialization=True)")
+    return config
+
+
+def _may_link(path: Path, inside: Path) -> bool:
+    # The hub's own cache is made of links from snapshots/REV/ into blobs/ of the same model.
+    target = path.resolve()
+    blobs = inside.parent.parent / "blobs"
+    return target.is_relative_to(inside) or (inside.parent.name == "snapshots" and target.is_relative_to(blobs))
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise BundleError(f"there is no model folder {folder}", hint="check the path")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint="check the path") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON", hint="save the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} is not a model's config", hint="save the checkpoint again")
+    return config

@@ -1,0 +1,104 @@
+"""The command line: one file per command, and the one place where an error becomes a message and an exit code."""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from kd_deploy import __version__
+from kd_deploy.cli import (
+    benchmark,
+    demo,
+    distill,
+    doctor,
+    evaluate,
+    export,
+    finetune,
+    init,
+    inspect,
+    predict,
+    report,
+    run,
+)
+from kd_deploy.cli.output import hush_libraries
+from kd_deploy.errors import KDDeployError, MissingExtraError
+
+INTERRUPTED = 130
+EXTRAS = {
+    "torch": "distill",
+    "transformers": "distill",
+    "accelerate": "distill",
+    "datasets": "distill",
+    "safetensors": "distill",
+    "onnx": "export",
+    "jinja2": "report",
+    "matplotlib": "report",
+}
+
+app = typer.Typer(
+    name="kd-deploy",
+    help="Distil a large text model into a compact one, export it to ONNX, and prove what it costs and saves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command; every fault of the user's becomes one sentence, a hint and an exit code."""
+    try:
+        app(args=argv)
+    except KDDeployError as error:
+        _fail(str(error), error.hint, error.exit_code)
+    except ModuleNotFoundError as error:
+        missing = _missing_extra(error)
+        _fail(str(missing), missing.hint, missing.exit_code)
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    # Typer would turn Ctrl-C into exit code 1.
+    @functools.wraps(command)
+    def guarded(*args: object, **options: object) -> None:
+        hush_libraries()
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            _fail("interrupted", "the same command goes on where it can", INTERRUPTED)
+
+    return guarded
+
+
+def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
+    package = (error.name or "").split(".")[0]
+    if package not in EXTRAS:
+        raise error
+    return MissingExtraError(f"this command (without {package})", extra=EXTRAS[package])
+
+
+def _fail(message: str, hint: str, code: int) -> None:
+    typer.echo(f"error: {message}", err=True)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    sys.exit(code)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+for module in (init, demo, run, finetune, distill, export, evaluate, benchmark, report, predict, inspect, doctor):
+    app.command(name=module.__name__.rsplit(".", 1)[-1])(_interruptible(module.command))

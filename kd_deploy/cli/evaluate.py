@@ -1,0 +1,51 @@
+"""`kd-deploy evaluate`: what a model's answers are worth."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kd_deploy.cli.output import AsJson, Columns, Quiet, columns_of, emit, speaking, table
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="BUNDLE, BUNDLE:fp32, a checkpoint, a hub id or an .onnx file.")],
+    data: Annotated[str, typer.Option(help="Rows with labels.")],
+    against: Annotated[
+        str | None, typer.Option(help="Also judge this teacher, and count how often both agree.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write every answer to this JSON file too.")] = None,
+    columns: Columns = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model's quality on rows with labels, and its agreement with a teacher."""
+    from kd_deploy import measurement_store
+    from kd_deploy.pipeline.evaluate import evaluate
+    from kd_deploy.pipeline.rows import rows_for
+    from kd_deploy.pipeline.targets import resolve
+
+    targets = [resolve(against, role="teacher", name="teacher")] if against else []
+    targets.append(resolve(model))
+    with speaking(quiet=quiet):
+        evaluation = evaluate(targets, rows_for(model, data, columns=columns_of(columns)), split="given", name=data)
+    if output:
+        measurement_store.save(output, evaluation)
+    if as_json:
+        values = [
+            {"name": one.target.name, "quality": one.quality, "agreement": one.agreement} for one in evaluation.targets
+        ]
+        emit({"data": asdict(evaluation.data), "main_metric": evaluation.main_metric, "targets": values}, as_json=True)
+        return
+    metrics = list(evaluation.targets[0].quality)
+    rows = [
+        (
+            one.target.name,
+            *(f"{one.quality[name]:.4f}" for name in metrics),
+            "-" if one.agreement is None else f"{one.agreement:.4f}",
+        )
+        for one in evaluation.targets
+    ]
+    table(("model", *metrics, "agreement with teacher"), rows)
+    typer.echo(f"{evaluation.data.n} rows of {data}")

@@ -1,0 +1,1 @@
+"""Rows: reading them from files and hubs, and the embedded demo corpus."""

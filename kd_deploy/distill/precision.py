@@ -1,0 +1,38 @@
+"""Which number format a pass over the model runs in."""
+
+import contextlib
+from typing import Literal
+
+import torch
+from torch import nn
+
+from kd_deploy.distill.students.bilstm import Bilstm
+from kd_deploy.errors import TrainingError
+from kd_deploy.machine import this_machine
+
+Format = Literal["fp32", "bf16"]
+
+
+def choose_format(asked: Literal["auto", "fp32", "bf16"], model: nn.Module) -> Format:
+    """bf16 where the hardware multiplies it and the model gains; emulated bf16 is a hundred times slower.
+
+    Raises:
+        TrainingError: bf16 was asked for by name on hardware without it.
+    """
+    if asked == "bf16" and not has_bf16():
+        raise TrainingError("precision bf16: this processor has no bfloat16 products", hint="leave precision at auto")
+    if asked != "auto":
+        return asked
+    return "bf16" if has_bf16() and not isinstance(model, Bilstm) else "fp32"
+
+
+def has_bf16() -> bool:
+    """Whether bfloat16 products run in hardware here, on the GPU where there is one."""
+    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else this_machine().has_bf16
+
+
+def autocast(chosen: Format, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """The context in which a forward pass runs in the chosen format."""
+    if chosen == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

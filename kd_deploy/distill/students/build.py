@@ -1,0 +1,128 @@
+"""A student of the kind and size that a recipe asks for, with its first weights."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from kd_deploy import progress
+from kd_deploy.distill.checkpoints import find_model, label_fields, load_model
+from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
+from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
+from kd_deploy.distill.tokenizer_files import pad_id_of
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import BilstmStudent, TransformerStudent
+from kd_deploy.tasks.text_classification import LabelSpace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def build_student(
+    settings: TransformerStudent | BilstmStudent,
+    *,
+    teacher: nn.Module,
+    teacher_folder: Path,
+    labels: LabelSpace,
+    seed: int,
+) -> nn.Module:
+    """A fresh student; the same seed gives the same weights.
+
+    Args:
+        settings: The student section of the recipe.
+        teacher: The classifier to take sizes and weights from.
+        teacher_folder: Where its tokenizer lies.
+        labels: The classes of the student's logits.
+        seed: Of the random part of the weights.
+
+    Raises:
+        RecipeError: Sizes that do not fit each other or the teacher.
+    """
+    torch.manual_seed(seed)
+    if isinstance(settings, BilstmStudent):
+        return _bilstm(settings, teacher=teacher, pad_id=pad_id_of(teacher_folder), labels=labels)
+    return _transformer(settings, teacher=teacher, labels=labels)
+
+
+def check_student(settings: TransformerStudent | BilstmStudent, teacher: "PreTrainedConfig") -> None:
+    """Refuse sizes that do not fit the teacher's, before anything is trained.
+
+    Raises:
+        RecipeError: As `build_student` would later.
+    """
+    if isinstance(settings, BilstmStudent) or settings.init not in ("teacher", "random"):
+        return
+    config = student_config(teacher, settings)
+    if settings.init == "teacher" and _same_widths(config, teacher):
+        copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
+
+
+def _bilstm(settings: BilstmStudent, *, teacher: nn.Module, pad_id: int, labels: LabelSpace) -> Bilstm:
+    vectors: torch.Tensor = _embedding_of(teacher).weight.detach()  # [V, E]
+    size = settings.embedding_size or vectors.shape[1]
+    student = Bilstm(
+        BilstmConfig(
+            vocab_size=vectors.shape[0],
+            embedding_size=size,
+            hidden_size=settings.hidden_size,
+            num_layers=settings.layers,
+            head_size=settings.head_size,
+            num_labels=len(labels.names),
+            pad_token_id=pad_id,
+            dropout=settings.dropout,
+        )
+    )
+    if settings.init == "teacher":
+        with torch.no_grad():
+            student.embedding.weight.copy_(_reduced(vectors, size))
+    return student
+
+
+def _reduced(vectors: torch.Tensor, size: int) -> torch.Tensor:
+    """The vectors [V, E] on their `size` principal directions: what a narrower table keeps of them."""
+    if size == vectors.shape[1]:
+        return vectors
+    if size > vectors.shape[1]:
+        raise RecipeError(
+            f"student.embedding_size {size} is more than the teacher's {vectors.shape[1]}",
+            hint="choose a smaller one, or student.init: random",
+        )
+    centred = vectors - vectors.mean(dim=0)
+    _, _, directions = torch.linalg.svd(centred.T @ centred)
+    reduced: torch.Tensor = centred @ directions[:size].T
+    return reduced
+
+
+def _embedding_of(teacher: nn.Module) -> nn.Embedding:
+    if isinstance(teacher, Bilstm):
+        return teacher.embedding
+    return teacher.get_input_embeddings()  # type: ignore[operator, no-any-return]
+
+
+def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: LabelSpace) -> nn.Module:
+    if settings.init not in ("teacher", "random"):
+        return load_model(find_model(settings.init), labels=labels)
+    if isinstance(teacher, Bilstm):
+        raise RecipeError("student.architecture: transformer, but the teacher is a BiLSTM", hint="choose bilstm")
+    from transformers import AutoModelForSequenceClassification
+
+    teacher_config: Any = teacher.config
+    config = student_config(teacher_config, settings)
+    for key, value in label_fields(labels).items():
+        setattr(config, key, value)
+    student: nn.Module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    if settings.init == "random":
+        return student
+    if _same_widths(config, teacher_config):
+        layers = copied_layers(settings, teacher_depth=depth_of(teacher_config), student_depth=depth_of(config))
+        progress.say(f"student layers start from the teacher's layers {', '.join(map(str, layers))}")
+        copy_weights(student, teacher, layers)
+    else:
+        progress.say("the student's widths are not the teacher's: it starts from random weights")
+    return student
+
+
+def _same_widths(student: Any, teacher: Any) -> bool:
+    keys = ("hidden_size", "dim", "intermediate_size", "hidden_dim", "num_attention_heads", "n_heads")
+    return all(getattr(student, key, None) == getattr(teacher, key, None) for key in keys)

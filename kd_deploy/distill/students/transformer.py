@@ -1,0 +1,119 @@
+"""The transformer student: the teacher's family with fewer layers or other widths."""
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import TransformerStudent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+LAYER_COUNT_KEYS = ("num_hidden_layers", "n_layers", "num_layers")
+HEAD_COUNT_KEYS = ("num_attention_heads", "n_heads")
+WIDTH_KEYS = ("hidden_size", "dim")
+INNER_KEYS = ("intermediate_size", "hidden_dim")
+
+
+def student_config(teacher: "PreTrainedConfig", settings: TransformerStudent) -> "PreTrainedConfig":
+    """The teacher's config with the student's sizes.
+
+    Raises:
+        RecipeError: More layers than the teacher has to copy, or a width that the heads do not divide.
+    """
+    config = copy.deepcopy(teacher)
+    depth, heads, width = _key(config, LAYER_COUNT_KEYS), _key(config, HEAD_COUNT_KEYS), _key(config, WIDTH_KEYS)
+    inner = _key(config, INNER_KEYS)
+    teacher_width = getattr(teacher, width)
+    head_width = teacher_width // getattr(teacher, heads)
+    new_width = settings.hidden_size or teacher_width
+    setattr(config, depth, settings.layers or max(1, getattr(teacher, depth) // 2))
+    setattr(config, width, new_width)
+    setattr(config, inner, settings.intermediate_size or getattr(teacher, inner) * new_width // teacher_width)
+    setattr(config, heads, settings.attention_heads or max(1, new_width // head_width))
+    if new_width % getattr(config, heads):
+        raise RecipeError(
+            f"student.hidden_size {new_width} cannot be shared by {getattr(config, heads)} attention heads",
+            hint="choose student.attention_heads that divide student.hidden_size",
+        )
+    return config
+
+
+def copied_layers(settings: TransformerStudent, *, teacher_depth: int, student_depth: int) -> tuple[int, ...]:
+    """The teacher layer that each student layer starts from: given by hand, or evenly spread with both ends.
+
+    Raises:
+        RecipeError: A layer that the teacher does not have, or another number of layers than the student's.
+    """
+    chosen = settings.teacher_layers
+    if chosen is None:
+        if student_depth > teacher_depth:
+            raise RecipeError(
+                f"student.layers {student_depth} is more than the teacher's {teacher_depth}",
+                hint="choose fewer layers, or student.init: random",
+            )
+        last = teacher_depth - 1
+        return tuple(round(i * last / max(1, student_depth - 1)) for i in range(student_depth))
+    if len(chosen) != student_depth or max(chosen) >= teacher_depth:
+        raise RecipeError(
+            f"student.teacher_layers {list(chosen)} does not name {student_depth} of the teacher's layers "
+            f"0 to {teacher_depth - 1}",
+            hint="give one teacher layer for each student layer",
+        )
+    return chosen
+
+
+def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]) -> None:
+    """Fill the student with the teacher's weights: embeddings, head, and the chosen layers.
+
+    Raises:
+        RecipeError: The widths differ, so that no weight fits.
+    """
+    prefix = _layer_list(teacher)
+    source = teacher.state_dict()
+    wanted = student.state_dict()
+    filled = {name: source.get(_source_name(name, prefix, layers)) for name in wanted}
+    unfit = [name for name, value in filled.items() if value is None or value.shape != wanted[name].shape]
+    if unfit:
+        raise RecipeError(
+            f"student.init: teacher, but {unfit[0]} of the student has another shape than the teacher's",
+            hint="leave hidden_size, intermediate_size and attention_heads out, or choose student.init: random",
+        )
+    with torch.no_grad():
+        student.load_state_dict(filled)
+
+
+def depth_of(config: "PreTrainedConfig") -> int:
+    """How many layers a model of this config has."""
+    return int(getattr(config, _key(config, LAYER_COUNT_KEYS)))
+
+
+def _key(config: "PreTrainedConfig", candidates: tuple[str, ...]) -> str:
+    fields = config.to_dict()
+    for name in candidates:
+        if name in fields:
+            return name
+    raise RecipeError(
+        f"a {config.model_type} teacher names none of {', '.join(candidates)} in its config",
+        hint="use an encoder of the BERT kind, or student.architecture: bilstm",
+    )
+
+
+def _layer_list(model: nn.Module) -> str:
+    depth = depth_of(model.config)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return f"{name}."
+    raise RecipeError(
+        f"a {type(model).__name__} has no list of {depth} layers to copy from", hint="choose student.init: random"
+    )
+
+
+def _source_name(name: str, prefix: str, layers: tuple[int, ...]) -> str:
+    if not name.startswith(prefix):
+        return name
+    index, rest = name.removeprefix(prefix).split(".", 1)
+    return f"{prefix}{layers[int(index)]}.{rest}"

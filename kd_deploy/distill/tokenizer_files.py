@@ -1,0 +1,101 @@
+"""A checkpoint's tokenizer as files: tokenizer.json, its settings, its pad token, its length limit."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.errors import BundleError
+
+TOKENIZER_CLASSES = {
+    "bert": "BertTokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "electra": "ElectraTokenizer",
+    "roberta": "RobertaTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "albert": "AlbertTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+}
+VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+POSITIONS_AFTER_PAD = ("roberta", "camembert", "mpnet")
+KEPT_TOKENIZER_KEYS = (
+    "bos_token", "cls_token", "do_lower_case", "eos_token", "mask_token", "pad_token", "sep_token",
+    "strip_accents", "tokenize_chinese_chars", "unk_token",
+)  # fmt: skip
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The tokenizer.json of a folder, made from the older files where there is none.
+
+    Raises:
+        BundleError: The folder holds no tokenizer.
+    """
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return path
+    if not any(found for pattern in VOCABULARIES for found in folder.glob(pattern)):
+        # transformers would make a tokenizer of special tokens alone.
+        raise BundleError(f"{folder} holds no tokenizer", hint="save the tokenizer there")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        made = Path(tempfile.mkdtemp(prefix="kd-deploy-")) / "tokenizer.json"
+        tokenizer.backend_tokenizer.save(str(made))
+    except (OSError, ValueError, AttributeError, KeyError) as error:
+        raise BundleError(
+            f"{folder} holds no tokenizer.json, and none can be made", hint="save the tokenizer there"
+        ) from error
+    return made
+
+
+def pad_id_of(folder: Path) -> int:
+    """The id that fills a batch up, from the config or from the tokenizer's pad token."""
+    config = check_checkpoint(folder)
+    if isinstance(config.get("pad_token_id"), int):
+        return int(config["pad_token_id"])
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder)))
+    token = tokenizer_settings(folder, str(config.get("model_type"))).get("pad_token", "[PAD]")
+    # Older files hold a token with its settings.
+    found = tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
+    if found is None:
+        raise BundleError(f"{folder} names no pad token", hint="set pad_token_id in its config.json")
+    return int(found)
+
+
+def max_positions(folder: Path) -> int | None:
+    """How many tokens the model has positions for; None where nothing limits them."""
+    config = check_checkpoint(folder)
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    # The RoBERTa family counts positions from pad + 1.
+    after_pad = any(family in str(config.get("model_type")) for family in POSITIONS_AFTER_PAD)
+    offset = int(config.get("pad_token_id") or 0) + 1 if after_pad else 0
+    return positions - offset
+
+
+def default_max_length(folder: Path, *, limit: int) -> int:
+    """The length limit of a checkpoint that came without a recipe: its tokenizer's, its positions', at most `limit`."""
+    path = folder / "tokenizer_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    room = [limit, max_positions(folder) or limit]
+    return min([*room, int(stated)] if isinstance(stated, int | float) else room)
+
+
+def tokenizer_settings(folder: Path, model_type: str) -> dict[str, Any]:
+    """What tokenizer_config.json is to say, in a form that transformers 4, 5 and transformers.js read alike."""
+    path = folder / "tokenizer_config.json"
+    have = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = {key: have[key] for key in KEPT_TOKENIZER_KEYS if have.get(key) is not None}
+    fast = str(have.get("tokenizer_class") or "").removesuffix("Fast")
+    known = fast if fast not in ("", "TokenizersBackend", "PreTrainedTokenizer") else ""
+    return kept | {
+        "tokenizer_class": known or TOKENIZER_CLASSES.get(model_type, "PreTrainedTokenizerFast"),
+        "padding_side": "right",
+        "truncation_side": "right",
+    }

@@ -1,0 +1,158 @@
+"""A torch model behind the Runner protocol, and a checkpoint that answers as its users would run it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.students.bilstm import Bilstm
+from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
+from kd_deploy.errors import BenchmarkError, BundleError
+from kd_deploy.runner import Batch, Outputs
+from kd_deploy.runtime.predictor import Predictor
+from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+
+PASS_TOKEN_BUDGET = 4096
+
+
+class TorchRunner:
+    """A classifier in evaluation mode."""
+
+    def __init__(self, model: nn.Module, *, device: str = "cpu") -> None:
+        """Take the model to a device: cpu, cuda, or what else this torch has."""
+        self._device = torch.device(device)
+        self._model = model.to(self._device).eval()
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the arrays that the model takes."""
+        return input_names(self._model)
+
+    @torch.inference_mode()
+    def run(self, batch: Batch) -> Outputs:
+        """One forward pass over a padded batch [B, S]."""
+        arrays = {name: torch.from_numpy(batch[name]).to(self._device) for name in self.input_names}
+        logits = self._model(**arrays).logits
+        return {"logits": logits.float().cpu().numpy()}
+
+    def close(self) -> None:
+        """Free the model."""
+        del self._model
+
+
+def input_names(model: nn.Module) -> tuple[str, ...]:
+    """The arrays that a classifier's forward takes from an encoder of texts."""
+    segments = not isinstance(model, Bilstm) and getattr(model.config, "type_vocab_size", 0) > 1
+    return ("input_ids", "attention_mask", "token_type_ids") if segments else ("input_ids", "attention_mask")
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers the model has learned."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+class PipelineAnswerer:
+    """A Hugging Face checkpoint answering through `transformers.pipeline`: what a user has before us."""
+
+    via = "transformers pipeline"
+    batch_size = 1
+
+    def __init__(self, predictor: Predictor, pipeline: Any) -> None:
+        self._predictor = predictor
+        self._pipeline = pipeline
+
+    @property
+    def runner(self) -> Any:
+        """The bare model."""
+        return self._predictor.runner
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below this number."""
+        return self._predictor.vocabulary_size
+
+    @property
+    def max_length(self) -> int:
+        """Longer inputs are cut to this many tokens."""
+        return self._predictor.max_length
+
+    def predict(self, inputs: Sequence[TextInput]) -> list[object]:
+        """Answer every input, one after the other: the pipeline's default, and its fastest on a CPU."""
+        asked = [one if isinstance(one, str) else {"text": one[0], "text_pair": one[1]} for one in inputs]
+        options = {"truncation": True, "max_length": self.max_length}
+        if len(asked) == 1:  # a list of one would pay for a data loader
+            return [self._pipeline(asked[0], **options)]
+        return list(self._pipeline(asked, **options))
+
+
+def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) -> Predictor | PipelineAnswerer:
+    """The factory that a benchmark process calls: a checkpoint in torch on `provider` (cpu, cuda)."""
+    if provider == "cuda" and not torch.cuda.is_available():
+        raise BenchmarkError("this torch has no CUDA device", hint="kd-deploy doctor shows what this machine has")
+    torch.set_num_threads(threads)
+    folder = find_model(checkpoint)
+    predictor = open_predictor(folder, max_length=max_length, device=provider)
+    model = predictor.runner._model  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(model, Bilstm):
+        return predictor
+    from transformers import AutoTokenizer, pipeline
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    made = pipeline("text-classification", model=model, tokenizer=tokenizer, device=torch.device(provider))
+    return PipelineAnswerer(predictor, made)
+
+
+def open_predictor(folder: Path, *, max_length: int, device: str = "cpu") -> Predictor:
+    """A checkpoint folder as a predictor in torch, over our own tokenising and batching.
+
+    Raises:
+        BundleError: The checkpoint is no classifier.
+    """
+    labels = labels_of(folder)
+    if labels is None:
+        kind = (check_checkpoint(folder).get("architectures") or ["unknown"])[0]
+        raise BundleError(f"{folder} is a {kind}, not a text classifier", hint="fine-tune it first: kd-deploy finetune")
+    runner = TorchRunner(load_model(folder), device=device)
+    return Predictor(runner, open_encoder(folder, max_length=max_length), labels, via="torch")
+
+
+def open_encoder(folder: Path, *, max_length: int) -> Encoder:
+    """The encoder of a checkpoint folder."""
+    return Encoder.from_file(tokenizer_file(folder), max_length=max_length, pad_id=pad_id_of(folder))
+
+
+@torch.inference_mode()
+def all_logits(
+    model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], *, context: Any, progress: Any = iter
+) -> NDArray[np.float32]:
+    """The logits [N, C] of every input, in length-sorted batches, in the order of the inputs.
+
+    Args:
+        model: In evaluation mode or not; it is put back as it was.
+        encoder: The tokenizer of this model.
+        inputs: Texts or pairs.
+        context: What `precision.autocast` gave, entered around every pass.
+        progress: Wraps the list of batches.
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    encoded = encoder.encode_all(inputs)
+    batches = list(batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET))
+    out: NDArray[np.float32] | None = None
+    for rows in progress(batches):
+        arrays = encoder.collate([encoded[row] for row in rows], input_names=input_names(model))
+        with context:
+            logits = model(**{name: torch.from_numpy(value).to(device) for name, value in arrays.items()}).logits
+        values = logits.float().cpu().numpy()
+        out = np.empty((len(encoded), values.shape[1]), dtype=np.float32) if out is None else out
+        out[rows] = values
+    model.train(was_training)
+    assert out is not None, "no inputs"  # noqa: S101
+    return out

@@ -1,0 +1,1 @@
+"""Student to ONNX files: graph, fusion, quantisation, parity, gate."""

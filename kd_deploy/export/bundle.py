@@ -1,0 +1,209 @@
+"""A bundle with its ONNX files: export, parity, quantisation and gate, then one move into place."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from torch import nn
+
+from kd_deploy import progress
+from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle, GraphRecord, Manifest, ParityRecord, copy_files, sign
+from kd_deploy.errors import ExportError
+from kd_deploy.export import parity
+from kd_deploy.export.first_token import keep_first_token
+from kd_deploy.export.gate import Accepted, Limit, main_metric_of, quantize_within
+from kd_deploy.export.graph import Backend, export_graph
+from kd_deploy.export.quantize import fuse
+from kd_deploy.files import staged
+from kd_deploy.machine import this_machine
+from kd_deploy.runner import Runner
+from kd_deploy.runtime.predictor import Predictor, label_space, open_encoder
+from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.text_classification import Examples
+
+HEAD_KEYS = ("num_attention_heads", "n_heads")
+WIDTH_KEYS = ("hidden_size", "dim")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSettings:
+    """What to write, and what int8 may cost."""
+
+    precisions: Sequence[str]
+    opset: int = 17
+    backend: Backend = "torch"
+    max_accuracy_drop: float | None = None
+    examples: Examples | None = None
+
+
+def export_bundle(
+    source: Bundle, output: Path, *, model: nn.Module, runner: Runner, settings: ExportSettings
+) -> Bundle:
+    """Write a bundle's torch half with fresh ONNX files to `output`, whole or not at all.
+
+    Args:
+        source: The bundle to export.
+        output: Where the result goes; may be the bundle itself.
+        model: Its torch model, in evaluation mode.
+        runner: The same model as a runner: what every graph is held against.
+        settings: Precisions, opset, backend, and the accuracy gate.
+
+    Raises:
+        ExportError: The graph does not export, or does not answer like the model.
+        GateError: int8 costs more than the settings allow.
+    """
+    with staged(output) as aside:
+        torch_half = [name for name in source.manifest.files if not name.startswith("onnx/")]
+        copy_files(source.path, aside, torch_half)
+        (aside / "onnx").mkdir()
+        work = aside / ".work"
+        work.mkdir()
+        exporting = _Exporting(source=source, aside=aside, work=work, output=output, settings=settings)
+        graphs = {"fp32": exporting.fp32(model, runner)}
+        if "int8" in settings.precisions:
+            graphs["int8"] = exporting.int8(runner)
+        if "fp32" not in settings.precisions:
+            (aside / GRAPH_FILES["fp32"]).unlink()
+            del graphs["fp32"]
+        shutil.rmtree(work)
+        sign(aside, source.manifest.model_copy(update={"graphs": graphs}))
+    return Bundle.open(output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exporting:
+    source: Bundle
+    aside: Path
+    work: Path
+    output: Path
+    settings: ExportSettings
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.source.manifest
+
+    @property
+    def exported(self) -> Path:
+        """The graph as the backend wrote it: what fusion knows the patterns of."""
+        return self.work / "exported.onnx"
+
+    def fp32(self, model: nn.Module, runner: Runner) -> GraphRecord:
+        graph = self.aside / GRAPH_FILES["fp32"]
+        progress.say(f"exporting {self.output.name} to ONNX")
+        export_graph(
+            model,
+            self.exported,
+            inputs=self.manifest.inputs,
+            opset=self.settings.opset,
+            backend=self.settings.backend,
+            checkpoint=self.source.path,
+        )
+        moved = _shortened(self.exported, graph)
+        found = self._compare(runner, graph)
+        worst = self.output.with_name(f"{self.output.name}.parity-worst.npz")
+        parity.require(found, what=graph.name, keep=worst)
+        return self._record("fp32", graph, found, steps=("plain graph", *_told(moved)))
+
+    def int8(self, runner: Runner) -> GraphRecord:
+        graph, plain = self.aside / GRAPH_FILES["int8"], self.aside / GRAPH_FILES["fp32"]
+        reduce_range = not this_machine().has_vnni
+        accepted = quantize_within(
+            [*self._fused(runner), ("plain", plain)],
+            graph,
+            limit=self._limit(plain),
+            reduce_range=reduce_range,
+            open_predictor=self._predictor,
+        )
+        found = self._compare(runner, graph)
+        if found.max_abs_error == float("inf"):
+            raise ExportError(f"{graph.name} gives logits that are no numbers", hint="export fp32 alone")
+        return self._record("int8", graph, found, steps=accepted.steps, accepted=accepted, reduce_range=reduce_range)
+
+    def _fused(self, runner: Runner) -> list[tuple[str, Path]]:
+        config = json.loads((self.aside / "config.json").read_text(encoding="utf-8"))
+        heads, width = _first(config, HEAD_KEYS), _first(config, WIDTH_KEYS)
+        fused, target = self.work / "fused.onnx", self.work / "fused-first-token.onnx"
+        if not (heads and width):
+            return []
+        if not fuse(self.exported, fused, model_type=config["model_type"], heads=heads, width=width):
+            return []
+        _shortened(fused, target)
+        error = self._compare(runner, target).max_abs_error
+        if error > parity.TOLERANCE:
+            progress.say(f"the fused graph is {error:.2g} from torch and is not used")
+            return []
+        return [("fused", target)]
+
+    def _limit(self, plain: Path) -> Limit | None:
+        if self.settings.examples is None:
+            return None
+        with self._predictor(plain) as predictor:
+            reference = main_metric_of(predictor, self.settings.examples)
+        return Limit(examples=self.settings.examples, reference=reference, max_drop=self.settings.max_accuracy_drop)
+
+    def _predictor(self, graph: Path) -> Predictor:
+        encoder = open_encoder(self.source)
+        return Predictor(OrtRunner(graph), encoder, label_space(self.source), via="kd_deploy.runtime")
+
+    def _compare(self, runner: Runner, graph: Path) -> parity.Parity:
+        encoder = open_encoder(self.source)
+        shapes = parity.Shapes(
+            vocabulary_size=encoder.tokenizer.get_vocab_size(), max_length=encoder.max_length, pad_id=encoder.pad_id
+        )
+        opened = OrtRunner(graph)
+        try:
+            return parity.compare(runner, opened, shapes)
+        finally:
+            opened.close()
+
+    def _record(
+        self,
+        precision: str,
+        graph: Path,
+        found: parity.Parity,
+        *,
+        steps: tuple[str, ...],
+        accepted: Accepted | None = None,
+        reduce_range: bool = False,
+    ) -> GraphRecord:
+        loaded = onnx.load(graph, load_external_data=False)
+        return GraphRecord(
+            precision=precision,
+            opset=next(one.version for one in loaded.opset_import if one.domain in ("", "ai.onnx")),
+            ir_version=loaded.ir_version,
+            backend=self.settings.backend,
+            quantized_operators=accepted.quantized.operators if accepted else {},
+            kept_in_fp32=accepted.quantized.kept if accepted else (),
+            reduce_range=reduce_range,
+            steps=steps,
+            parity=ParityRecord(
+                against="torch", cases=found.cases, max_abs_error=found.max_abs_error, worst_case=found.worst.name
+            ),
+            metric=accepted.metric if accepted else None,
+            metric_drop=accepted.drop if accepted else None,
+            batch_sensitivity=accepted.batch_sensitivity if accepted else None,
+        )
+
+
+def _shortened(source: Path, target: Path) -> int:
+    model = onnx.load(source)
+    moved = keep_first_token(model)
+    onnx.save(model, target)
+    return moved
+
+
+def _told(moved: int) -> tuple[str, ...]:
+    return (f"{moved} operators of the last layer on the first token alone",) if moved else ()
+
+
+def _first(config: dict[str, Any], keys: Sequence[str]) -> int:
+    return next((int(config[key]) for key in keys if isinstance(config.get(key), int)), 0)
+
+
+def is_exported(folder: Path, precisions: Sequence[str]) -> bool:
+    """Whether a folder is a bundle that has all these precisions already."""
+    return (folder / MANIFEST).is_file() and set(precisions) <= set(Bundle.open(folder).manifest.graphs)

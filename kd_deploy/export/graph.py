@@ -1,0 +1,136 @@
+"""A torch classifier to one ONNX file, by one of two backends behind one function."""
+
+import tempfile
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from kd_deploy.errors import ExportError, MissingExtraError
+
+Backend = Literal["torch", "optimum"]
+MAX_IR_VERSION = 10  # onnxruntime 1.23 and newer open it
+MAX_BYTES = 2 * 1024**3  # what one protobuf file can hold
+STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+def export_graph(
+    model: nn.Module, target: Path, *, inputs: Sequence[str], opset: int, backend: Backend = "torch", checkpoint: Path
+) -> None:
+    """Write a classifier as ONNX: int64 inputs [batch, sequence], output logits [batch, classes].
+
+    Args:
+        model: In evaluation mode.
+        target: The .onnx file to write.
+        inputs: Names of the arrays that its forward takes, in the graph's order.
+        opset: ONNX opset of the standard domain.
+        backend: torch, our own call of torch.onnx.export; or optimum, which reads `checkpoint`.
+        checkpoint: The folder that the model was loaded from.
+
+    Raises:
+        ExportError: The model does not trace, or the graph is not one that other runtimes open.
+    """
+    if backend == "optimum":
+        _export_with_optimum(checkpoint, target, opset=opset)
+    else:
+        _export_with_torch(model, target, inputs=inputs, opset=opset)
+    check_graph(target, inputs=inputs, opset=opset)
+
+
+def check_graph(path: Path, *, inputs: Sequence[str], opset: int) -> None:
+    """Hold a graph against the contract: names, opset, IR, domains, size.
+
+    Raises:
+        ExportError: Naming the first thing that differs.
+    """
+    graph = onnx.load(path)
+    have = [one.name for one in graph.graph.input]
+    domains = {one.domain: one.version for one in graph.opset_import}
+    strange = sorted({node.domain for node in graph.graph.node} - set(STANDARD_DOMAINS))
+    faults = (
+        (sorted(have) != sorted(inputs), f"its inputs are {have}, not {list(inputs)}"),
+        (domains.get("", domains.get("ai.onnx")) != opset, f"its opset is {domains}, not {opset}"),
+        (graph.ir_version > MAX_IR_VERSION, f"its IR version {graph.ir_version} is above {MAX_IR_VERSION}"),
+        (bool(strange), f"it uses the operator domain {strange}"),
+        (path.stat().st_size >= MAX_BYTES, "it is larger than 2 GB"),
+    )
+    for wrong, what in faults:
+        if wrong:
+            raise ExportError(f"the exported graph does not meet the contract: {what}", hint="try --backend torch")
+
+
+class _Named(nn.Module):
+    """A classifier that takes its arrays by position and gives logits alone."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = tuple(names)
+
+    def forward(self, *arrays: Tensor) -> Tensor:
+        """Logits [B, C]."""
+        logits: Tensor = self.model(**dict(zip(self.names, arrays, strict=True))).logits
+        return logits
+
+
+def _export_with_torch(model: nn.Module, target: Path, *, inputs: Sequence[str], opset: int) -> None:
+    # A padded sample: from an all-ones mask the exporter concludes that there is no mask.
+    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 0, 0]])
+    arrays = {"input_ids": ids, "attention_mask": (ids > 0).long(), "token_type_ids": torch.zeros_like(ids)}
+    axes = {name: {0: "batch", 1: "sequence"} for name in inputs} | {"logits": {0: "batch"}}
+    wrapped = _Named(model, inputs).cpu().eval()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracer warnings on shapes, which parity judges
+            torch.onnx.export(
+                wrapped,
+                tuple(arrays[name] for name in inputs),
+                str(target),
+                input_names=list(inputs),
+                output_names=["logits"],
+                dynamic_axes=axes,
+                opset_version=opset,
+                dynamo=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError) as error:
+        raise ExportError(
+            f"{type(model).__name__} does not export to ONNX: {str(error).splitlines()[0]}",
+            hint="use a model of the BERT kind or a BiLSTM",
+        ) from error
+
+
+def _export_with_optimum(checkpoint: Path, target: Path, *, opset: int) -> None:
+    try:
+        from optimum.exporters.onnx import main_export
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtraError("--backend optimum", extra="optimum") from error
+    # Aside, never beside the target: optimum writes a config and a tokenizer of its own next to the graph.
+    with tempfile.TemporaryDirectory(prefix="kd-deploy-") as aside:
+        try:
+            main_export(
+                str(checkpoint),
+                output=aside,
+                task="text-classification",
+                opset=opset,
+                library_name="transformers",
+                local_files_only=True,
+                do_validation=False,  # parity judges, over more shapes
+            )
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ExportError(
+                f"optimum does not export {checkpoint}: {str(error).splitlines()[0]}", hint="use --backend torch"
+            ) from error
+        graph = onnx.load(Path(aside) / "model.onnx")
+    _name_axes(graph.graph.input, ("batch", "sequence"))
+    _name_axes(graph.graph.output, ("batch",))
+    onnx.save(graph, target)
+
+
+def _name_axes(arrays: Iterable[onnx.ValueInfoProto], axes: Sequence[str]) -> None:
+    for array in arrays:
+        for dimension, axis in zip(array.type.tensor_type.shape.dim, axes, strict=False):
+            dimension.dim_param = axis

@@ -1,0 +1,158 @@
+"""Writing so that a reader never sees half: locks, folders staged aside and moved into place, hashes."""
+
+import contextlib
+import errno
+import glob
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from kd_deploy.errors import UsageError
+
+CHUNK_BYTES = 1 << 20
+FAULTS_OF_THE_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+
+
+def is_main_process() -> bool:
+    """Whether this process writes: the first of those that torchrun or accelerate started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def sha256_file(path: Path) -> str:
+    """The hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """The hex SHA-256 of a text's UTF-8 bytes (lone surrogates included)."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole: aside first, then renamed over what was there."""
+    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    reason = error.strerror or type(error).__name__
+    return UsageError(f"cannot write {path}: {reason}", hint="choose another --output, or free this one")
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _take(stream: IO[str], lock: Path) -> bool:
+    # The file may have been removed by its last holder after we opened it: a lock on it holds nothing.
+    import fcntl  # POSIX alone; the runtime reads this module's hashes elsewhere too
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(stream.fileno()).st_ino == lock.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the only right to write `folder`; a second writer is refused at once.
+
+    Also brings back what a writer killed between its two renames had set aside.
+
+    Raises:
+        UsageError: Another process writes there, or the place cannot be written.
+    """
+    if not is_main_process():
+        yield
+        return
+    lock = folder.with_name(f".{folder.name}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("w")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    with stream:
+        if not _take(stream, lock):
+            raise UsageError(
+                f"another kd-deploy process is writing {folder}",
+                hint="wait until it ends, or choose another --output",
+            )
+        if _previous(folder).exists() and not folder.exists():
+            _previous(folder).rename(folder)
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.writing-*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a writer that was killed
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder`; move it into place when the block ends well.
+
+    Of several processes of one training, the first one's folder is moved, the others' are dropped.
+    When the block raises, the staged folder is removed and `folder` is as it was.
+    """
+    aside = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield aside
+        if is_main_process():
+            _swap(aside, folder)
+    except OSError as error:
+        if error.errno in FAULTS_OF_THE_PLACE:
+            raise _unwritable(folder, error) from error
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _swap(aside: Path, folder: Path) -> None:
+    previous = _previous(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        folder.rename(previous)
+    aside.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def require_ours(folder: Path, *, marker: str) -> None:
+    """Refuse an output place that holds somebody else's files.
+
+    Args:
+        folder: Where we are about to write.
+        marker: The name of the file that a folder of ours has.
+
+    Raises:
+        UsageError: `folder` is a file, or a folder with files in it and no marker.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a folder", hint="choose another --output")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+        raise UsageError(
+            f"{folder} holds files that kd-deploy did not write (it has no {marker})",
+            hint="choose an empty folder or a new name for --output",
+        )

@@ -1,0 +1,85 @@
+"""One report of several runs and benchmark files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+from kd_deploy import measurement_store
+from kd_deploy.errors import BenchmarkError, UsageError
+from kd_deploy.measurement import Benchmarked, DataUsed, Evaluated, Evaluation, Measured, TargetName
+from kd_deploy.recipe import Gates
+from kd_deploy.report.compare import compare
+from kd_deploy.report.model import Report
+from kd_deploy.tasks.text_classification import NAME, score
+
+EVALUATION = "evaluation.json"
+BENCHMARK = "benchmark.json"
+SEVERAL_RUNS = "Each run is held against its own teacher; times of different runs were taken at different hours."
+NOTHING_EVALUATED = Evaluation(
+    task=NAME,
+    main_metric="accuracy",
+    data=DataUsed(name="none", split="none", n=0, sha256=""),
+    references=(),
+    class_count=0,
+    targets=(),
+)
+Named = TypeVar("Named", Evaluated, Measured)
+
+
+def report_on(places: Sequence[Path], *, gates: Gates) -> Report:
+    """The report on run folders and benchmark files, as one table.
+
+    With several runs, the targets of a run carry its folder's name.
+
+    Raises:
+        UsageError: A place that is neither.
+        BenchmarkError: Runs on other rows, which nothing can compare.
+    """
+    found = [_read(place) for place in places]
+    rows = {evaluation.data.sha256 for evaluation, _ in found if evaluation.targets}
+    if len(rows) > 1:
+        raise BenchmarkError(
+            f"{places[0]} and {places[-1]} were evaluated on different rows", hint="report on each by itself"
+        )
+    names = [place.resolve().name if len(places) > 1 else "" for place in places]
+    reports = [_of_one(*one, name=name, gates=gates) for one, name in zip(found, names, strict=True)]
+    # A run's targets are held against its own teacher and its own control: another run had another hour.
+    first = max(reports, key=lambda one: one.data.n)
+    return replace(
+        first,
+        targets=tuple(chain.from_iterable(one.targets for one in reports)),
+        comparison=tuple(chain.from_iterable(one.comparison for one in reports)),
+        differences=tuple(chain.from_iterable(one.differences for one in reports)),
+        gates=tuple(chain.from_iterable(one.gates for one in reports)),
+        notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
+    )
+
+
+def _of_one(evaluation: Evaluation, benchmarked: Benchmarked, *, name: str, gates: Gates) -> Report:
+    return compare(
+        replace(evaluation, targets=tuple(_renamed(one, name) for one in evaluation.targets)),
+        replace(benchmarked, targets=tuple(_renamed(one, name) for one in benchmarked.targets)),
+        gates=gates,
+        score=score,
+    )
+
+
+def _read(place: Path) -> tuple[Evaluation, Benchmarked]:
+    if place.is_file():
+        return NOTHING_EVALUATED, measurement_store.load(place, Benchmarked)
+    if not (place / BENCHMARK).is_file():
+        raise UsageError(
+            f"{place} is neither a finished run nor a benchmark file", hint="give a folder that kd-deploy run wrote"
+        )
+    return measurement_store.load(place / EVALUATION, Evaluation), measurement_store.load(
+        place / BENCHMARK, Benchmarked
+    )
+
+
+def _renamed(one: Named, run: str) -> Named:
+    if not run:
+        return one
+    target: TargetName = replace(one.target, name=f"{run}/{one.target.name}")
+    return replace(one, target=target)

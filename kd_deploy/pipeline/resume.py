@@ -1,0 +1,73 @@
+"""Stages that are not run again while what they depend on stays the same."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from kd_deploy import progress
+from kd_deploy.bundle import Bundle
+from kd_deploy.errors import BundleError
+from kd_deploy.files import sha256_text, write_text
+
+STATE = ".kd-deploy"
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The memory of a run folder: for each stage, the fingerprint of the inputs it was finished with."""
+
+    folder: Path
+
+    def forget(self) -> None:
+        """Make every stage run again."""
+        shutil.rmtree(self.folder / STATE, ignore_errors=True)
+
+    def work(self, inputs: object) -> Path:
+        """Where a stage with these inputs keeps what it may go on from."""
+        return self.folder / STATE / "work" / fingerprint(inputs)[:16]
+
+    def once(self, name: str, inputs: object, *, make: Callable[[], Made], reuse: Callable[[], Made]) -> Made:
+        """Run a stage, or reuse what it left when its inputs are the same and its output is whole.
+
+        Args:
+            name: Of the stage.
+            inputs: JSON values that its output depends on.
+            make: Runs it.
+            reuse: Opens its output; a BundleError says that it is gone or was changed.
+        """
+        record = self.folder / STATE / f"{name}.json"
+        wanted = fingerprint(inputs)
+        if _recorded(record) == wanted:
+            try:
+                made = reuse()
+            except BundleError as error:
+                progress.say(f"{name}: made again ({error})")
+            else:
+                progress.say(f"{name}: nothing changed, reused")
+                return made
+        made = make()
+        write_text(record, json.dumps({"inputs": wanted}) + "\n")
+        return made
+
+
+def fingerprint(inputs: object) -> str:
+    """The hash of JSON values."""
+    return sha256_text(json.dumps(inputs, sort_keys=True, default=str))
+
+
+def whole_bundle(path: Path) -> Bundle:
+    """A bundle all of whose files are as they were signed."""
+    bundle = Bundle.open(path)
+    bundle.verify()
+    return bundle
+
+
+def _recorded(record: Path) -> str | None:
+    try:
+        return str(json.loads(record.read_text(encoding="utf-8"))["inputs"])
+    except (OSError, ValueError, KeyError):
+        return None

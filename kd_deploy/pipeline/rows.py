@@ -1,0 +1,53 @@
+"""Rows for a model that is there already: its own classes decide what the labels mean."""
+
+from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.data.table import Table
+from kd_deploy.errors import DataError
+from kd_deploy.pipeline.targets import Target, resolve
+from kd_deploy.recipe import Data
+from kd_deploy.runtime.predictor import label_space
+from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.splits import read
+from kd_deploy.tasks.text_classification import (
+    Examples,
+    LabelSpace,
+    read_examples,
+    read_inputs,
+)
+
+
+def rows_for(reference: str, source: str, *, columns: dict[str, str]) -> Examples:
+    """The rows of a data file, as examples of a model's classes.
+
+    Raises:
+        DataError: Anything wrong in the file, or labels that the model does not have.
+    """
+    return read_examples(_table(source, columns), labels_for(resolve(reference)))
+
+
+def texts_of(source: str, *, columns: dict[str, str]) -> tuple[TextInput, ...]:
+    """The texts of a data file; labels need not be there."""
+    return read_inputs(_table(source, columns))
+
+
+def labels_for(target: Target) -> LabelSpace:
+    """The classes of a model, without opening its weights.
+
+    Raises:
+        DataError: The model is no classifier.
+    """
+    if (target.path / MANIFEST).is_file():
+        return label_space(Bundle.open(target.path))
+    if target.kind == "onnx":
+        with target.open() as predictor:
+            return predictor.labels
+    from kd_deploy.distill.checkpoints import labels_of
+
+    labels = labels_of(target.path)
+    if labels is None:
+        raise DataError(f"{target.path} has no classification head", hint="fine-tune it first: kd-deploy finetune")
+    return labels
+
+
+def _table(source: str, columns: dict[str, str]) -> Table:
+    return read(Data(columns=columns), source, split="test")

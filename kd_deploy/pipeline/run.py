@@ -1,0 +1,236 @@
+"""finetune → distill → export → evaluate → benchmark → report: one recipe, one folder, resumable."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kd_deploy import __version__, measurement_store
+from kd_deploy.bundle import Bundle
+from kd_deploy.errors import BundleError, RecipeError
+from kd_deploy.files import locked, require_ours, write_text
+from kd_deploy.measurement import Benchmarked, Evaluation
+from kd_deploy.pipeline.evaluate import evaluate
+from kd_deploy.pipeline.export import export_made
+from kd_deploy.pipeline.resume import STATE, Stages, whole_bundle
+from kd_deploy.pipeline.targets import Target, bundle_target
+from kd_deploy.recipe import Recipe
+from kd_deploy.report.compare import compare
+from kd_deploy.report.model import Report
+from kd_deploy.report.render import write_report
+from kd_deploy.runtime.session import find_provider
+from kd_deploy.tasks.splits import Splits, read_splits
+from kd_deploy.tasks.text_classification import score
+
+FEW_ROWS = 100
+RESOLVED = "recipe.resolved.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What a run made, and where."""
+
+    folder: Path
+    report: Report
+    files: tuple[Path, ...]
+
+
+def run(
+    recipe: Recipe,
+    output: Path,
+    *,
+    fresh: bool = False,
+    command: str = "kd-deploy run",
+    name: str = "",
+    notes: tuple[str, ...] = (),
+) -> Ran:
+    """Do all that a recipe says; a finished stage whose inputs did not change is not run again.
+
+    Args:
+        recipe: What to do.
+        output: The run's folder.
+        fresh: Run every stage again.
+        command: What the user typed, for the report.
+        name: What the data is called in the report. Empty: the path of its file.
+        notes: What the report must say of the data.
+
+    Raises:
+        KDDeployError: Of the stage that failed; what earlier stages wrote stays.
+    """
+    require_ours(output, marker=RESOLVED)
+    with locked(output):
+        stages = Stages(output)
+        if fresh:
+            stages.forget()
+        running = _Running(recipe=recipe, output=output, stages=stages, splits=_read(recipe))
+        write_text(output / RESOLVED, recipe.to_yaml())
+        targets = running.targets()
+        evaluation = running.evaluate(targets, name=name)
+        benchmarked = running.benchmark(targets, command=command)
+        report = compare(
+            evaluation, benchmarked, gates=recipe.report.gates, score=score, notes=(*notes, *running.notes())
+        )
+        files = write_report(report, output, formats=recipe.report.formats)
+        shutil.rmtree(output / STATE / "work", ignore_errors=True)
+    return Ran(folder=output, report=report, files=files)
+
+
+def _read(recipe: Recipe) -> Splits:
+    # Everything that can be known to fail at the end is asked before anything is trained.
+    from kd_deploy.distill.stages import check_recipe, teacher_labels
+
+    if recipe.teacher is None:
+        raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
+    for provider in recipe.benchmark.providers:
+        find_provider(provider)
+    check_recipe(recipe)
+    return read_splits(recipe.data, teacher=teacher_labels(recipe.teacher))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    recipe: Recipe
+    output: Path
+    stages: Stages
+    splits: Splits
+
+    def targets(self) -> list[Target]:
+        """Train and export, then name everything that the report compares."""
+        teacher = self._trained_teacher()
+        student = self._trained("student", teacher)
+        control = self._trained("control", teacher) if self.recipe.distill.control else None
+        teacher, student = self._exported("teacher", teacher), self._exported("student", student)
+        forms = [one for one in self.recipe.export.precisions if one in student.manifest.graphs]
+        targets = [bundle_target(teacher, form="torch", role="teacher", name="teacher")]
+        targets += [bundle_target(teacher, form="int8", role="teacher", name="teacher-int8")] if "int8" in forms else []
+        if control:
+            targets += [bundle_target(control, form="torch", role="control", name="control")]
+        targets += [bundle_target(student, form="torch", role="student", name="student")]
+        return targets + [bundle_target(student, form=one, role="student", name=f"student-{one}") for one in forms]
+
+    def evaluate(self, targets: list[Target], *, name: str) -> Evaluation:
+        examples = self.splits.test or self.splits.validation
+        split = "test" if self.splits.test else "validation"
+        path = self.output / "evaluation.json"
+
+        def make() -> Evaluation:
+            made = evaluate(targets, examples, split=split, name=name or examples.source)
+            measurement_store.save(path, made)
+            return made
+
+        inputs = [self._signatures(targets), examples.sha256, split, name, __version__]
+        return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
+
+    def benchmark(self, targets: list[Target], *, command: str) -> Benchmarked:
+        from kd_deploy.benchmark.run import benchmark
+
+        settings = self.recipe.benchmark
+        path = self.output / "benchmark.json"
+        examples = self.splits.test or self.splits.validation
+        specs = [
+            target.spec(provider=provider, threads=threads, must_run=target.name.name == targets[-1].name.name)
+            for provider in settings.providers
+            for threads in settings.threads
+            for target in targets
+        ]
+
+        def make() -> Benchmarked:
+            made = benchmark(specs, inputs=examples.inputs, settings=settings, command=command)
+            measurement_store.save(path, made)
+            return made
+
+        inputs = [self._signatures(targets), examples.sha256, settings.model_dump(mode="json"), __version__]
+        return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the report must know of the data."""
+        judged = self.splits.test or self.splits.validation
+        notes = []
+        if self.splits.test is None:
+            notes.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")
+        if min(len(judged), len(self.splits.validation)) < FEW_ROWS:
+            notes.append(
+                f"Few rows: {len(self.splits.validation)} for validation, {len(judged)} for this report. "
+                "One row more or less right moves every figure; look at the intervals."
+            )
+        return tuple(notes)
+
+    def _trained_teacher(self) -> Bundle:
+        from kd_deploy.distill.stages import Job, make_teacher
+
+        teacher = self.recipe.teacher
+        data = self.recipe.data.model_dump(mode="json", exclude={"test"})
+        inputs = [teacher and teacher.model_dump(mode="json"), data, self._model_files(), self._rows()]
+        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
+        path = self.output / "teacher"
+        return self.stages.once(
+            "teacher", inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
+        )
+
+    def _trained(self, name: str, teacher: Bundle) -> Bundle:
+        from kd_deploy.distill.stages import Job, distill_student
+
+        distill = self.recipe.distill.model_dump(mode="json", exclude={"control"})
+        if name == "control":
+            distill.pop("objective")
+        student = self.recipe.student.model_dump(mode="json")
+        inputs = [name, _signature(teacher), student, distill, self.recipe.data.max_length, self._rows()]
+        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
+        path = self.output / name
+        return self.stages.once(
+            name,
+            inputs,
+            make=lambda: distill_student(job, teacher, path, control=name == "control"),
+            reuse=lambda: whole_bundle(path),
+        )
+
+    def _exported(self, name: str, bundle: Bundle) -> Bundle:
+        settings = self.recipe.export
+        # The report needs the teacher in int8 too: it may be all that a user needs.
+        inputs = [_signature(bundle), settings.model_dump(mode="json"), self.splits.validation.sha256, __version__]
+        path = self.output / name
+
+        def reuse() -> Bundle:
+            made = whole_bundle(path)
+            for precision in settings.precisions:
+                made.graph(precision)
+            return made
+
+        def make() -> Bundle:
+            # The gate guards the student; what int8 costs the teacher is for the report to show.
+            drop = settings.max_accuracy_drop if name == "student" else None
+            return export_made(
+                bundle,
+                path,
+                precisions=settings.precisions,
+                opset=settings.opset,
+                max_accuracy_drop=drop,
+                examples=self.splits.validation,
+            )
+
+        return self.stages.once(f"export-{name}", inputs, make=make, reuse=reuse)
+
+    def _signatures(self, targets: list[Target]) -> list[list[str]]:
+        return [[target.name.name, target.name.precision, *_signature(Bundle.open(target.path))] for target in targets]
+
+    def _rows(self) -> list[str]:
+        return [self.splits.train.sha256, self.splits.validation.sha256]
+
+    def _model_files(self) -> list[str]:
+        from kd_deploy.distill.checkpoints import find_model
+        from kd_deploy.files import sha256_file
+
+        if self.recipe.teacher is None or self.recipe.teacher.model is None:
+            return []
+        folder = find_model(self.recipe.teacher.model)
+        return [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
+
+
+def _signature(bundle: Bundle) -> list[str]:
+    files = bundle.manifest.files
+    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *bundle.manifest.labels]
+
+
+def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:
+    if not path.is_file():
+        raise BundleError(f"{path} is gone")
+    return measurement_store.load(path, kind)

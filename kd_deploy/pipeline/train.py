@@ -1,0 +1,72 @@
+"""The single trainings: a teacher alone, a student alone."""
+
+import shutil
+from pathlib import Path
+
+from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.distill import processes
+from kd_deploy.distill.stages import Job, check_recipe, distill_student, make_teacher, teacher_labels
+from kd_deploy.errors import RecipeError
+from kd_deploy.files import locked, require_ours
+from kd_deploy.pipeline.resume import fingerprint, whole_bundle
+from kd_deploy.recipe import Recipe, Teacher
+from kd_deploy.tasks.splits import read_splits
+
+
+def finetune(recipe: Recipe, output: Path) -> Bundle:
+    """Write the recipe's fine-tuned teacher as a bundle; an interrupted training goes on where it was.
+
+    Raises:
+        RecipeError: The recipe has no teacher.finetune.
+    """
+    if recipe.teacher is None or recipe.teacher.finetune is None:
+        raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
+    require_ours(output, marker=MANIFEST)
+    processes.join()
+    with locked(output):
+        job = _job(recipe, output)
+        made = make_teacher(job, output)
+        _forget(job)
+    return made
+
+
+def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bundle:
+    """Write the recipe's student as a bundle; an interrupted training goes on where it was.
+
+    Args:
+        recipe: What to do.
+        output: Where the student goes.
+        teacher: A model to learn from as it is, in place of the recipe's.
+    """
+    if teacher is not None:
+        recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher)})
+    require_ours(output, marker=MANIFEST)
+    check_recipe(recipe)
+    processes.join()
+    with locked(output):
+        job = _job(recipe, output)
+        made = distill_student(job, _teacher(job), output)
+        _forget(job)
+    return made
+
+
+def _teacher(job: Job) -> Bundle:
+    # Kept in the work folder: a training that is taken up again does not fine-tune the teacher again.
+    path = job.work / "teacher.bundle"
+    return whole_bundle(path) if (path / MANIFEST).is_file() else make_teacher(job, path)
+
+
+def _job(recipe: Recipe, output: Path) -> Job:
+    known = teacher_labels(recipe.teacher) if recipe.teacher else ()
+    splits = read_splits(recipe.data, teacher=known)
+    inputs = [recipe.model_dump(mode="json"), splits.train.sha256]
+    return Job(recipe=recipe, splits=splits, work=_work_folder(output) / fingerprint(inputs)[:16])
+
+
+def _work_folder(output: Path) -> Path:
+    return output.with_name(f".{output.name}.training")
+
+
+def _forget(job: Job) -> None:
+    processes.wait()
+    shutil.rmtree(job.work.parent, ignore_errors=True)

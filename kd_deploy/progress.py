@@ -1,0 +1,54 @@
+"""What long work says of itself. Silent as a library; the command line puts a bar behind it."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Reporter(Protocol):
+    """Receives the steps of long work."""
+
+    def say(self, message: str) -> None:
+        """One line about what happens now."""
+
+    def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        """Yield the items, showing how many are done."""
+
+
+class Silent:
+    """The reporter of library use: says nothing."""
+
+    def say(self, message: str) -> None:
+        """Say nothing."""
+
+    def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        """Yield the items."""
+        del description, total
+        yield from items
+
+
+_silent = Silent()
+_reporter: ContextVar[Reporter] = ContextVar("reporter")
+
+
+def say(message: str) -> None:
+    """Tell the current reporter what happens now."""
+    _reporter.get(_silent).say(message)
+
+
+def track(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+    """Yield the items, with the current reporter counting them."""
+    return _reporter.get(_silent).track(items, description, total)
+
+
+@contextlib.contextmanager
+def reporting_to(reporter: Reporter) -> Iterator[None]:
+    """Send what long work says to `reporter` for the length of the block."""
+    token = _reporter.set(reporter)
+    try:
+        yield
+    finally:
+        _reporter.reset(token)

@@ -1,0 +1,110 @@
+"""Validation errors as a person would say them: the path as it was typed, its line, what was meant."""
+
+import difflib
+import types
+import typing
+from typing import Annotated, Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+TAGS = ("architecture", "term")
+
+
+def describe_faults(error: ValidationError, *, model: type[BaseModel], text: str = "") -> list[str]:
+    """One line for each fault.
+
+    Args:
+        error: What pydantic found.
+        model: The root model that was validated.
+        text: The YAML source, for line numbers; empty where there is none.
+    """
+    faults = error.errors()
+    locs = [tuple(fault["loc"]) for fault in faults]
+    deeper = {loc[:cut] for loc in locs for cut in range(len(loc))}
+    # A faulty entry makes its list count as empty too: that second complaint says nothing.
+    kept = [f for f, loc in zip(faults, locs, strict=True) if f["type"] != "too_short" or loc not in deeper]
+    return [_describe(fault, model=model, text=text) for fault in kept]
+
+
+def _describe(fault: Any, *, model: type[BaseModel], text: str) -> str:
+    loc = tuple(fault["loc"])
+    names, allowed = _walk(loc, model)
+    line = _line_of(text, names)
+    place = ".".join(str(name) for name in names) or "the recipe"
+    place = f"{place} (line {line})" if line else place
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
+        return f"{place}: unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(allowed)}")
+    if fault["type"] == "missing":
+        return f"{place}: missing"
+    if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key = fault["ctx"]["discriminator"].strip("'")
+        return f"{place}.{key}: {_choice(fault['ctx'].get('tag'), model, loc)}"
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = fault["input"]
+    return f"{place}: {message}" + (f", got {shown!r}" if isinstance(shown, str | int | float | bool) else "")
+
+
+def _choice(given: str | None, model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+    here: Any = model
+    for part in loc:
+        if isinstance(part, str):
+            here = _models(here)[0].model_fields[part].annotation
+    choices = [tag for candidate in _models(here) for tag in _tags(candidate)]
+    known = f"one of {', '.join(choices)}"
+    if given is None:
+        return f"missing; give {known}"
+    near = difflib.get_close_matches(given, choices, n=1)
+    return f"unknown {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; {known}")
+
+
+def _walk(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str | int], list[str]]:
+    """The path as the user wrote it (union tags removed), and the keys allowed where it ends."""
+    names: list[str | int] = []
+    here: Any = model
+    allowed: list[str] = []
+    for part in loc:
+        models = _models(here)
+        tagged = [m for m in models if part in _tags(m)]
+        if len(models) > 1 and tagged:
+            here = tagged[0]
+            continue
+        names.append(part)
+        allowed = sorted({name for model in models for name in model.model_fields})
+        if isinstance(part, str):
+            found = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+            here = found[0] if found else None
+    return names, allowed
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    tags: list[str] = []
+    for name in TAGS:
+        if name in model.model_fields:
+            tags += get_args(model.model_fields[name].annotation)
+    return tuple(tags)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (types.UnionType, typing.Union, tuple, Annotated):
+        return [model for part in get_args(annotation) for model in _models(part)]
+    return []
+
+
+def _line_of(text: str, names: list[str | int]) -> int | None:
+    """The line of the deepest part of the path that the file itself holds."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    line = None
+    for name in names:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(name)]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(name, int) and name < len(node.value):
+            node = node.value[name]
+            line = node.start_mark.line + 1
+    return line

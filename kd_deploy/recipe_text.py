@@ -1,0 +1,104 @@
+"""A recipe before it is checked: YAML text, and single keys set from the command line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kd_deploy.errors import RecipeError
+
+
+def read_text(path: Path) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        RecipeError: It is not there, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError(f"there is no recipe {path}", hint="kd-deploy init writes a starter recipe") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe {path}: {error}", hint="give a YAML file in UTF-8") from error
+
+
+def parse(text: str, *, source: str) -> dict[str, Any]:
+    """The sections that a YAML text holds.
+
+    Raises:
+        RecipeError: It is not YAML, or holds no sections.
+    """
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{source}:{mark.line + 1}" if mark else source
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise RecipeError(f"{place} is not valid YAML: {problem}", hint="check indentation and colons there") from error
+    for name, line in _repeated(yaml.compose(text, Loader=yaml.SafeLoader)):
+        raise RecipeError(f"{source}:{line} has the key {name!r} for the second time", hint="keep one of the two")
+    if not isinstance(document, dict):
+        raise RecipeError(
+            f"{source} is not a recipe: it holds no sections", hint="kd-deploy init writes a starter recipe"
+        )
+    return document
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    # PyYAML keeps the last of two equal keys and says nothing.
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield str(key.value), key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value)
+
+
+def override_key(document: dict[str, Any], override: str) -> None:
+    """Set one key of a document in place, as `--set a.b=value` says; the value is YAML.
+
+    Raises:
+        RecipeError: No key, no value, or a path through a plain value.
+    """
+    path, equals, value = override.partition("=")
+    hint = "write --set section.key=value, as in --set distill.epochs=5"
+    if not equals or not path:
+        raise RecipeError(f"--set {override} has no key and value", hint=hint)
+    *parents, last = path.split(".")
+    node: Any = document
+    for part in parents:
+        if isinstance(node, list):
+            node = node[_index(node, part, override)]
+        elif isinstance(node, dict):
+            if node.get(part) is None:  # left out, or a section that is written empty
+                node[part] = {}
+            node = node[part]
+        else:
+            raise RecipeError(f"--set {override}: {part} lies inside a plain value", hint=hint)
+    parsed = _parse_value(value, override)
+    if isinstance(node, list):
+        node[_index(node, last, override)] = parsed
+    elif isinstance(node, dict):
+        node[last] = parsed
+    else:
+        raise RecipeError(f"--set {override}: {last} lies inside a plain value", hint=hint)
+
+
+def _parse_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: the value is not valid YAML", hint="quote it") from error
+
+
+def _index(node: list[Any], part: str, override: str) -> int:
+    if not part.isdigit() or int(part) >= len(node):
+        raise RecipeError(
+            f"--set {override}: {part} is not one of the {len(node)} entries", hint="entries count from 0"
+        )
+    return int(part)

@@ -1,0 +1,1 @@
+"""Teacher against student: arithmetic, charts, rendering. Reads measurements only."""

@@ -1,0 +1,55 @@
+"""The factories that other processes call to open a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kd_deploy.errors import BundleError
+from kd_deploy.runtime.predictor import Predictor, load
+from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.text_classification import LabelSpace
+
+
+def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Predictor:
+    """A predictor over one precision of a bundle."""
+    return load(bundle, precision=precision, provider=provider, threads=threads)
+
+
+def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -> Predictor:
+    """A predictor over an .onnx classifier whose tokenizer.json and config.json lie beside it or one folder up.
+
+    Raises:
+        BundleError: The tokenizer or the config is missing, or the config names no classes or no pad token.
+    """
+    path = Path(graph)
+    config_path, tokenizer = _beside(path, "config.json"), _beside(path, "tokenizer.json")
+    config = _config(config_path)
+    names, pad_id = config.get("id2label"), config.get("pad_token_id")
+    if not names or not isinstance(pad_id, int):
+        raise BundleError(f"{config_path} lacks id2label or pad_token_id", hint="export the checkpoint with kd-deploy")
+    multi = config.get("problem_type") == "multi_label_classification"
+    labels = LabelSpace(
+        names=tuple(names[key] for key in sorted(names, key=int)),
+        problem_type="multi_label_classification" if multi else "single_label_classification",
+    )
+    limit = min(max_length, config.get("max_position_embeddings") or max_length)
+    encoder = Encoder.from_file(tokenizer, max_length=limit, pad_id=pad_id)
+    return Predictor(OrtRunner(path, provider=provider, threads=threads), encoder, labels, via="onnxruntime")
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON", hint="export the checkpoint again") from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} is not a model's config", hint="export the checkpoint again")
+    return config
+
+
+def _beside(graph: Path, name: str) -> Path:
+    for folder in (graph.parent, graph.parent.parent):
+        if (folder / name).is_file():
+            return folder / name
+    raise BundleError(f"there is no {name} beside {graph}, nor one folder up", hint=f"put the model's {name} there")

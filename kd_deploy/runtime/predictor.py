@@ -1,0 +1,149 @@
+"""Texts in, answers out: tokenise, batch by length, run, decode."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.errors import BundleError, UsageError
+from kd_deploy.runner import Runner
+from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.runtime.stream import as_they_come
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length
+from kd_deploy.tasks.text_classification import Classification, LabelSpace, answer
+
+TOKEN_BUDGET = 1500
+
+
+class Predictor:
+    """A model that answers texts. Open it with `load`; close it, or use it in a `with` block."""
+
+    def __init__(self, runner: Runner, encoder: Encoder, labels: LabelSpace, *, via: str) -> None:
+        self._runner = runner
+        self._encoder = encoder
+        self._via = via
+        self.labels = labels
+
+    @property
+    def runner(self) -> Runner:
+        """The bare model."""
+        return self._runner
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Token ids are below this number."""
+        return int(self._encoder.tokenizer.get_vocab_size())
+
+    @property
+    def max_length(self) -> int:
+        """Longer inputs are cut to this many tokens."""
+        return self._encoder.max_length
+
+    @property
+    def batch_size(self) -> None:
+        """Batches hold texts of like length, as many as fit the token budget."""
+        return
+
+    @property
+    def via(self) -> str:
+        """By which road texts become answers."""
+        return self._via
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._runner.close()
+
+    def predict(self, inputs: Sequence[TextInput]) -> list[Classification]:
+        """The answer to every text or pair, in their order.
+
+        Raises:
+            UsageError: An input is neither a text nor a pair of texts.
+        """
+        return [answer(row, self.labels) for row in self.logits(inputs)]
+
+    def stream(self, inputs: Iterable[TextInput]) -> Iterator[Classification]:
+        """Answers to any number of inputs, in their order, as soon as each has arrived."""
+        for waiting in as_they_come(inputs):
+            yield from self.predict(waiting)
+
+    def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
+        """The logits [N, C] of every input, in their order."""
+        _check(inputs)
+        if len(inputs) == 1:
+            return self._run([self._encoder.encode(inputs[0])])
+        encoded = self._encoder.encode_all(inputs)
+        out = np.empty((len(encoded), len(self.labels.names)), dtype=np.float32)
+        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
+            out[rows] = self._run([encoded[row] for row in rows])
+        return out
+
+    def _run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+        batch = self._encoder.collate(encoded, input_names=self._runner.input_names)
+        return self._runner.run(batch)["logits"]
+
+
+def load(
+    bundle: Bundle | Path | str, *, precision: str | None = None, provider: str = "cpu", threads: int | None = None
+) -> Predictor:
+    """A predictor over a bundle on disk; the hash of every file that it reads is compared first.
+
+    Args:
+        bundle: The bundle, or its folder.
+        precision: fp32 or int8. None: int8 where the bundle has it.
+        provider: An execution provider; one that is missing is an error, never a silent run on the CPU.
+        threads: Threads of one run. None: the cores that this process may use.
+
+    Raises:
+        BundleError: The bundle is damaged, was changed, or lacks the precision.
+        BenchmarkError: The provider is missing.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    chosen = precision or ("int8" if "int8" in opened.manifest.graphs else "fp32")
+    graph = opened.graph(chosen)
+    encoder = open_encoder(opened)
+    runner = OrtRunner(graph, provider=provider, threads=threads)
+    return Predictor(runner, encoder, label_space(opened), via="kd_deploy.runtime")
+
+
+def open_encoder(bundle: Bundle) -> Encoder:
+    """The encoder of a bundle: its tokenizer, its length limit, its way to pad."""
+    config = json.loads(bundle.file("config.json").read_text(encoding="utf-8"))
+    pad_id = config.get("pad_token_id")
+    if not isinstance(pad_id, int):
+        raise BundleError(f"{bundle.path / 'config.json'} names no pad_token_id", hint="make the bundle again")
+    return Encoder.from_file(
+        bundle.file("tokenizer.json"),
+        max_length=bundle.manifest.max_length,
+        pad_id=pad_id,
+        padding_side=bundle.manifest.padding_side,
+    )
+
+
+def label_space(bundle: Bundle) -> LabelSpace:
+    """The classes of a bundle, in the order of its logits."""
+    return LabelSpace(names=bundle.manifest.labels, problem_type=bundle.manifest.problem_type)
+
+
+def _check(inputs: Sequence[TextInput]) -> None:
+    if isinstance(inputs, str):
+        raise UsageError("predict takes a list of texts, not one text", hint="write predict([text])")
+    for position, one in enumerate(inputs):
+        pair = isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)  # noqa: PLR2004
+        if not isinstance(one, str) and not pair:
+            raise UsageError(
+                f"input {position} is {type(one).__name__}, not a text or a pair of texts",
+                hint="give str, or (str, str) for a pair",
+            )

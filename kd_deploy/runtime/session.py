@@ -1,0 +1,110 @@
+"""An ONNX graph that is open: providers by name, threads from the cgroup, no memory kept back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from kd_deploy.errors import BenchmarkError, BundleError
+from kd_deploy.machine import usable_cores
+from kd_deploy.runner import Batch, Outputs
+
+SUFFIX = "ExecutionProvider"
+
+
+class OrtRunner:
+    """An onnxruntime session behind the Runner protocol."""
+
+    def __init__(self, graph: Path, *, provider: str = "cpu", threads: int | None = None) -> None:
+        """Open a graph.
+
+        Args:
+            graph: An .onnx file.
+            provider: cpu, cuda, or any other that this onnxruntime has; no other one ever runs instead.
+            threads: Threads of one run. None: the cores that this process may use.
+
+        Raises:
+            BenchmarkError: The provider is not there, or does not start.
+            BundleError: The file is not a graph that this onnxruntime can open.
+        """
+        wanted = find_provider(provider)
+        try:
+            self._session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
+        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+            raise BundleError(
+                f"onnxruntime {ort.__version__} cannot open {graph}: {str(error).splitlines()[0]}",
+                hint="export again, with a lower opset where it is too new",
+            ) from error
+        if self._session.get_providers()[0] != wanted:
+            raise BenchmarkError(
+                f"{wanted} did not start, onnxruntime fell back to {self._session.get_providers()[0]}",
+                hint="kd-deploy doctor shows what this machine has",
+            )
+        self._input_names = tuple(one.name for one in self._session.get_inputs())
+        self._output_names = [one.name for one in self._session.get_outputs()]
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the arrays that the graph takes."""
+        return self._input_names
+
+    def run(self, batch: Batch) -> Outputs:
+        """One forward pass over a padded batch [B, S]."""
+        values = self._session.run(self._output_names, dict(batch))
+        return {name: np.asarray(value) for name, value in zip(self._output_names, values, strict=True)}
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._session
+
+
+def session_options(threads: int | None) -> ort.SessionOptions:
+    """Options that give memory back and leave idle cores idle.
+
+    The arena and the memory pattern keep the largest shape ever seen (onnxruntime issues 11627 and 9313);
+    spinning threads take the cores of whoever shares the container.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cores()
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def available_providers() -> tuple[str, ...]:
+    """The short names of the providers in this onnxruntime, as `--providers` takes them."""
+    return tuple(_short(name) for name in _local_providers())
+
+
+def find_provider(name: str) -> str:
+    """The full name of a provider, whatever its case.
+
+    Raises:
+        BenchmarkError: This build of onnxruntime does not have it.
+    """
+    for full in _local_providers():
+        if name.lower() in (_short(full), full.lower()):
+            return str(full)
+    raise BenchmarkError(
+        f"provider {name!r} is not in this onnxruntime build, which has: {', '.join(available_providers())}",
+        hint=_provider_hint(name, available_providers()),
+    )
+
+
+def _local_providers() -> list[str]:
+    # Azure's answers from somebody else's machine, and only graphs made for it.
+    return [str(name) for name in ort.get_available_providers() if name != f"Azure{SUFFIX}"]
+
+
+def _short(full: str) -> str:
+    return full.removesuffix(SUFFIX).lower()
+
+
+def _provider_hint(name: str, have: Sequence[str]) -> str:
+    if name.lower() in ("cuda", "tensorrt"):
+        return "pip uninstall onnxruntime && pip install 'kd-deploy[gpu]'"
+    return f"choose one of: {', '.join(have)}"

@@ -1,0 +1,110 @@
+"""Texts to arrays: the one road that training, evaluation and serving share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from kd_deploy.errors import BundleError
+from kd_deploy.runner import Batch
+
+TextInput = str | tuple[str, str]
+CHARACTERS_PER_TOKEN = 64  # Far above any real text: what lies beyond would be cut after tokenising, at full cost.
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One input as token ids and segment ids, unpadded, special tokens included."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """A tokenizer with a length limit and a way to pad."""
+
+    tokenizer: Tokenizer
+    max_length: int
+    pad_id: int
+    padding_side: str = "right"
+
+    @classmethod
+    def from_file(cls, path: Path, *, max_length: int, pad_id: int, padding_side: str = "right") -> "Encoder":
+        """The encoder over a tokenizer.json.
+
+        Raises:
+            BundleError: The file is not a tokenizer.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception, for a missing file and a broken one alike
+            raise BundleError(f"{path} is not a tokenizer: {error}", hint="save the tokenizer again") from error
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length)
+        return cls(tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, padding_side=padding_side)
+
+    def encode(self, text: TextInput) -> Encoded:
+        """One input as ids, cut to max_length tokens."""
+        first, second = self._shortened(text)
+        encoding = self.tokenizer.encode(first, second)
+        return Encoded(encoding.ids, encoding.type_ids)
+
+    def encode_all(self, texts: Sequence[TextInput]) -> list[Encoded]:
+        """Every input as ids; several at a time where there are cores."""
+        pairs = [self._shortened(text) for text in texts]
+        plain = [first if second is None else (first, second) for first, second in pairs]
+        return [Encoded(encoding.ids, encoding.type_ids) for encoding in self.tokenizer.encode_batch(plain)]
+
+    def _shortened(self, text: TextInput) -> tuple[str, str | None]:
+        limit = self.max_length * CHARACTERS_PER_TOKEN
+        first, second = (text, None) if isinstance(text, str) else text
+        return _utf8(first[:limit]), None if second is None else _utf8(second[:limit])
+
+    def collate(self, encoded: Sequence[Encoded], *, input_names: Sequence[str]) -> Batch:
+        """Arrays [B, S] of the names that a model takes, padded to the longest input."""
+        return {name: _padded(encoded, name, self) for name in input_names}
+
+
+def _utf8(text: str) -> str:
+    # A lone surrogate is no character, and the tokenizer refuses the whole text for it.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
+def _padded(encoded: Sequence[Encoded], name: str, encoder: Encoder) -> NDArray[np.int64]:
+    longest = max(len(one) for one in encoded)
+    out = np.full((len(encoded), longest), encoder.pad_id if name == "input_ids" else 0, dtype=np.int64)
+    for row, one in enumerate(encoded):
+        values = 1 if name == "attention_mask" else one.ids if name == "input_ids" else one.type_ids
+        if encoder.padding_side == "right":
+            out[row, : len(one)] = values
+        else:
+            out[row, longest - len(one) :] = values
+    return out
+
+
+def batches_by_length(lengths: Sequence[int], *, token_budget: int) -> Iterator[list[int]]:
+    """Row numbers in batches of like length; rows × longest row stays within the budget.
+
+    Longest first, so that the largest batch comes at once and memory does not creep up.
+    A row longer than the budget is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    batch: list[int] = []
+    for row in order:
+        if batch and lengths[batch[0]] * (len(batch) + 1) > token_budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,86 @@
+"""The rows of a recipe as examples: train, validation, test, and the classes they share."""
+
+import random
+from dataclasses import dataclass, replace
+
+from kd_deploy.data.reading import read_table
+from kd_deploy.data.table import Table
+from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.recipe import Data
+from kd_deploy.tasks.text_classification import OPTIONAL, REQUIRED, Examples, LabelSpace, find_labels, read_examples
+
+HELD_BACK = 0.1
+COLUMNS = (*REQUIRED, *OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splits:
+    """Examples to learn from, to choose by, and to be judged on once."""
+
+    train: Examples
+    validation: Examples
+    test: Examples | None
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The classes, in the order of the logits."""
+        return self.train.labels
+
+
+def read_splits(data: Data, *, teacher: tuple[str, ...] = ()) -> Splits:
+    """Read all splits; a tenth of train is held back where validation is left out.
+
+    Args:
+        data: The data section of a recipe.
+        teacher: Classes that the teacher has learned already; empty where it is yet to learn them.
+
+    Raises:
+        RecipeError: The recipe names no training data.
+        DataError: Anything wrong in a file, with its place.
+    """
+    if data.train is None:
+        raise RecipeError("data.train: missing", hint="name a training file in the recipe, or kd-deploy init")
+    table = read(data, data.train, split="train")
+    labels = find_labels(table, teacher=teacher)
+    train = read_examples(table, labels)
+    if data.validation is None:
+        train, validation = _hold_back(train, seed=data.seed)
+    else:
+        validation = read_examples(read(data, data.validation, split="validation"), labels)
+    test = read_examples(read(data, data.test, split="test"), labels) if data.test else None
+    return Splits(train=train, validation=validation, test=test)
+
+
+def read(data: Data, source: str, *, split: str) -> Table:
+    """One source of a recipe as a table under the task's column names.
+
+    Raises:
+        RecipeError: data.columns names a column that the task does not have.
+        DataError: Anything wrong in the file.
+    """
+    strange = sorted(set(data.columns) - set(COLUMNS))
+    if strange:
+        raise RecipeError(
+            f"data.columns.{strange[0]}: text-classification has no such column", hint=f"it has: {', '.join(COLUMNS)}"
+        )
+    return read_table(source, columns=data.columns, required=REQUIRED, optional=OPTIONAL, split=split)
+
+
+def _hold_back(examples: Examples, *, seed: int) -> tuple[Examples, Examples]:
+    order = list(range(len(examples)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    count = round(len(order) * HELD_BACK)
+    if count == 0:
+        raise DataError(
+            f"{examples.source} has {len(order)} rows: too few to hold some back for validation",
+            hint="add rows, or name a file in data.validation",
+        )
+    return _rows(examples, sorted(order[count:])), _rows(examples, sorted(order[:count]))
+
+
+def _rows(examples: Examples, rows: list[int]) -> Examples:
+    return replace(
+        examples,
+        inputs=tuple(examples.inputs[row] for row in rows),
+        targets=tuple(examples.targets[row] for row in rows),
+    )

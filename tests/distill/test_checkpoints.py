@@ -1,0 +1,300 @@
+"""Checkpoints that come in: which are refused; and those that go out: who can load them."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill.checkpoints import find_model, labels_of, load_model, save_model
+from kd_deploy.distill.tokenizer_files import max_positions, pad_id_of, tokenizer_file
+from kd_deploy.errors import BundleError
+from tests import tiny
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """A checkpoint that a test may spoil."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def change(folder: Path, name: str = "config.json", **fields: Any) -> None:
+    path = folder / name
+    config = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def link_out(folder: Path) -> None:
+    (folder / "vocab.txt").symlink_to("/etc/hostname")
+
+
+def link_weights(folder: Path) -> None:
+    shutil.move(folder / "model.safetensors", folder.parent / "elsewhere")
+    (folder / "model.safetensors").symlink_to("../elsewhere")
+
+
+SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    "a broken config": (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
+    "a config of another form": (lambda folder: (folder / "config.json").write_text("[1]"), "not a model's config"),
+    "pickle alone": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+        r"pickle \(pytorch_model.bin\)",
+    ),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+    "remote code": (lambda folder: change(folder, auto_map={"AutoModel": "code.Model"}), "auto_map"),
+    "a link out of the folder": (link_out, "link out of"),
+    "weights that are a link out": (link_weights, "link out of"),
+}
+
+
+@pytest.mark.parametrize("fault", list(SPOILED))
+def test_what_cannot_be_trusted_is_refused(copy: Path, fault: str) -> None:
+    spoil, message = SPOILED[fault]
+    spoil(copy)
+
+    for use in (lambda: find_model(str(copy)), lambda: load_model(copy), lambda: labels_of(copy)):
+        with pytest.raises(BundleError, match=message) as caught:
+            use()
+        assert caught.value.hint
+
+
+def test_pickle_beside_safetensors_is_never_read(copy: Path) -> None:
+    (copy / "pytorch_model.bin").write_bytes(b"not even pickle")
+
+    assert load_model(copy)
+
+
+def test_the_hubs_own_links_are_allowed(checkpoint: Path, tmp_path: Path) -> None:
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "1", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate(checkpoint.iterdir()):
+        shutil.copyfile(path, blobs / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+
+    assert find_model(str(snapshot)) == snapshot
+
+
+def cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def narrow(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value[:1].clone() for name, value in weights.items()}, folder / "model.safetensors")
+
+
+BROKEN: dict[str, Callable[[Path], Any]] = {
+    "cut off": cut,
+    "not safetensors": lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 50),
+    "other shapes": narrow,
+}
+
+
+@pytest.mark.parametrize("fault", list(BROKEN))
+@pytest.mark.parametrize("kind", ["bert_bundle", "bilstm_bundle"])
+def test_weights_that_do_not_load_are_named(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, fault: str
+) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+    folder = Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+    BROKEN[fault](folder)
+
+    with pytest.raises(BundleError, match="does not load"):
+        load_model(folder)
+
+
+def test_a_bilstm_without_its_sizes_is_named(bilstm_bundle: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(bilstm_bundle.path, tmp_path / "copy"))
+    change(folder, head_size=None)
+
+    with pytest.raises(BundleError, match="does not load"):
+        load_model(folder)
+
+
+def test_a_family_that_is_no_classifier_is_named(copy: Path) -> None:
+    change(copy, model_type="whisper_of_nothing")
+
+    with pytest.raises(BundleError, match="does not load as a classifier"):
+        load_model(copy)
+
+
+def test_a_hub_id_goes_through_the_hubs_client(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def snapshot(name: str, **options: Any) -> str:
+        asked.append((name, options))
+        return str(checkpoint)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+
+    assert find_model("owner/name") == checkpoint
+    ((name, options),) = asked
+    assert name == "owner/name"
+    assert not {"*.bin", "*.py", "*.pt"} & set(options["allow_patterns"])
+
+
+def test_a_hub_without_the_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def snapshot(*_: object, **__: object) -> str:
+        raise OSError("no route\nto anywhere")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+
+    with pytest.raises(BundleError, match=r"owner/name.*no route$"):
+        find_model("owner/name")
+
+
+@pytest.mark.parametrize("reference", ["./nothing", "/nothing/here", "a/b/c", "~/nothing"])
+def test_a_path_is_not_looked_for_on_the_hub(reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+
+    with pytest.raises(BundleError, match="there is no model folder"):
+        find_model(reference)
+
+
+def test_the_pad_token_is_the_configs_or_the_tokenizers(copy: Path) -> None:
+    assert pad_id_of(copy) == 0
+    change(copy, pad_token_id=7)
+    assert pad_id_of(copy) == 7
+    change(copy, pad_token_id=None)
+    change(copy, "tokenizer_config.json", pad_token="[MASK]")  # noqa: S106
+    assert pad_id_of(copy) == 4
+    change(copy, "tokenizer_config.json", pad_token={"__type": "AddedToken", "content": "[SEP]"})
+    assert pad_id_of(copy) == 3
+
+
+def test_a_model_without_a_pad_token_is_refused(copy: Path) -> None:
+    change(copy, pad_token_id=None)
+    change(copy, "tokenizer_config.json", pad_token="[NOTHING]")  # noqa: S106
+
+    with pytest.raises(BundleError, match="pad token"):
+        pad_id_of(copy)
+
+
+@pytest.mark.parametrize(
+    ("fields", "names", "multi"),
+    [
+        ({}, ("bad", "good"), False),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, ("0", "1"), False),
+        ({"id2label": {str(k): f"c{k}" for k in range(11)}}, tuple(f"c{k}" for k in range(11)), False),
+        ({"problem_type": "multi_label_classification"}, ("bad", "good"), True),
+        ({"id2label": None}, ("0", "1"), False),
+    ],
+)
+def test_the_classes_are_those_of_the_config(
+    copy: Path, fields: dict[str, Any], names: tuple[str, ...], multi: bool
+) -> None:
+    change(copy, **fields)
+
+    labels = labels_of(copy)
+
+    assert labels is not None
+    assert (labels.names, labels.is_multi) == (names, multi)
+
+
+def test_a_model_without_a_head_has_no_classes(copy: Path) -> None:
+    change(copy, architectures=["BertModel"])
+
+    assert labels_of(copy) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "pad", "room"), [("bert", 0, 514), ("roberta", 1, 512), ("xlm-roberta", 1, 512), ("mpnet", 1, 512)]
+)
+def test_the_roberta_family_has_fewer_positions_than_it_says(copy: Path, family: str, pad: int, room: int) -> None:
+    change(copy, model_type=family, pad_token_id=pad, max_position_embeddings=514)
+
+    assert max_positions(copy) == room
+
+
+def test_a_tokenizer_json_is_made_from_the_older_files(copy: Path) -> None:
+    vocabulary = json.loads((copy / "tokenizer.json").read_text())["model"]["vocab"]
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").write_text("".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.get)))
+
+    made = tokenizer_file(copy)
+
+    assert json.loads(made.read_text())["model"]["vocab"] == vocabulary
+    assert not (made.parent / "model.safetensors").exists()
+    assert not (copy / "tokenizer.json").exists()
+
+
+def test_a_folder_without_a_tokenizer_is_named(copy: Path) -> None:
+    (copy / "tokenizer.json").unlink()
+    (copy / "tokenizer_config.json").unlink()
+
+    with pytest.raises(BundleError, match="tokenizer"):
+        tokenizer_file(copy)
+
+
+@pytest.mark.parametrize("kind", ["bert_bundle", "bilstm_bundle"])
+def test_what_we_write_says_what_other_loaders_need(request: pytest.FixtureRequest, kind: str) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+
+    config = json.loads((bundle.path / "config.json").read_text())
+    tokenizer = json.loads((bundle.path / "tokenizer_config.json").read_text())
+
+    assert config["id2label"] == {"0": "bad", "1": "good"}
+    assert config["label2id"] == {"bad": 0, "good": 1}
+    assert config["problem_type"] == "single_label_classification"
+    assert config["pad_token_id"] == 0
+    assert tokenizer["tokenizer_class"] == "BertTokenizer"
+    assert tokenizer["model_max_length"] == tiny.MAX_LENGTH
+    assert tokenizer["padding_side"] == "right"
+    assert not [path for path in bundle.path.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
+
+
+@pytest.mark.parametrize("stated", ["TokenizersBackend", "PreTrainedTokenizer", "BertTokenizerFast", None])
+def test_a_tokenizer_class_is_always_an_architectures_own(copy: Path, tmp_path: Path, stated: str | None) -> None:
+    change(copy, "tokenizer_config.json", tokenizer_class=stated)
+    (tmp_path / "saved").mkdir()
+
+    save_model(load_model(copy), tmp_path / "saved", labels=tiny.SINGLE, max_length=9, tokenizer_from=copy)
+
+    written = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert (written["tokenizer_class"], written["model_max_length"]) == ("BertTokenizer", 9)
+
+
+def test_transformers_loads_what_we_write_and_answers_alike(bert_bundle: Bundle, test_rows: Any) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(bert_bundle.path)
+    theirs = AutoModelForSequenceClassification.from_pretrained(bert_bundle.path).eval()
+    texts = list(test_rows.inputs[:8])
+    arrays = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+
+    with torch.inference_mode():
+        left, right = theirs(**arrays).logits, load_model(bert_bundle.path)(**arrays).logits
+
+    torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-4)
+    encoder = tokenizer_file(bert_bundle.path)
+    assert encoder == bert_bundle.path / "tokenizer.json"
+    assert (tokenizer.model_max_length, tokenizer.pad_token_id) == (tiny.MAX_LENGTH, 0)
+    assert theirs.config.id2label == {0: "bad", 1: "good"}
+
+
+def test_a_bilstm_comes_back_as_it_was(bilstm_bundle: Bundle, tmp_path: Path) -> None:
+    model = load_model(bilstm_bundle.path)
+    save_model(model, tmp_path, labels=tiny.SINGLE, max_length=8, tokenizer_from=bilstm_bundle.path)
+
+    again = load_model(tmp_path).state_dict()
+
+    assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+def test_a_head_without_weights_is_not_filled_with_random_numbers(checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(BundleError, match=r"lacks the weight classifier\.bias"):
+        load_model(copy)
+    assert load_model(copy, labels=tiny.SINGLE) is not None

@@ -1,0 +1,241 @@
+"""The cache of the teacher's answers: computed once, found by text, never half, never wrong."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kd_deploy.distill import signals
+from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.objectives.logits import soft_target_kl
+from kd_deploy.distill.signals import Signals, teacher_signals
+from kd_deploy.tasks.encoding import TextInput
+from tests import tiny
+
+TEXTS = ("a great film", "a dull story", "we saw the town", "warm people")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A teacher that counts the rows it is asked about, and its cache."""
+
+    model: nn.Module
+    checkpoint: Path
+    cache: Path
+    rows: list[int]
+
+    def about(self, *inputs: TextInput, max_length: int = tiny.MAX_LENGTH, checkpoint: Path | None = None) -> Signals:
+        return teacher_signals(
+            self.model, checkpoint or self.checkpoint, inputs, max_length=max_length, cache=self.cache
+        )
+
+
+@pytest.fixture
+def ask(checkpoint: Path, tmp_path: Path) -> Asked:
+    rows: list[int] = []
+    model = load_model(checkpoint)
+    model.register_forward_hook(lambda *called: rows.append(len(called[2].logits)))
+    return Asked(model, checkpoint, tmp_path, rows)
+
+
+def segments(cache: Path) -> list[Path]:
+    return list(cache.glob("signals/*/segment-*"))
+
+
+def test_signals_are_computed_once_and_then_reused(ask: Asked) -> None:
+    first = ask.about(*TEXTS)
+    again = ask.about(*TEXTS)
+
+    assert sum(ask.rows) == 4
+    assert (first.computed, first.reused) == (4, 0)
+    assert (again.computed, again.reused) == (0, 4)
+    np.testing.assert_array_equal(first.logits, again.logits)
+
+
+def test_a_row_is_found_by_its_text_not_by_its_place(ask: Asked) -> None:
+    first = ask.about(*TEXTS).logits
+
+    turned = ask.about(*reversed(TEXTS)).logits
+
+    np.testing.assert_array_equal(turned, first[::-1])
+    assert sum(ask.rows) == 4
+
+
+def test_new_texts_alone_are_computed(ask: Asked) -> None:
+    first = ask.about(*TEXTS[:2])
+
+    both = ask.about("new", *TEXTS[:2])
+
+    assert (both.computed, both.reused) == (1, 2)
+    assert sum(ask.rows) == 3
+    np.testing.assert_array_equal(both.logits[1:], first.logits)
+    assert ask.about("new", *TEXTS[:2]).computed == 0
+
+
+def test_duplicates_are_computed_once(ask: Asked) -> None:
+    found = ask.about("a great film", "a dull story", "a great film")
+
+    assert found.computed == sum(ask.rows) == 2
+    assert found.logits.shape == (3, 2)
+    np.testing.assert_array_equal(found.logits[0], found.logits[2])
+
+
+def test_a_pair_is_not_its_two_texts_in_one(ask: Asked) -> None:
+    found = ask.about("a great film", ("a great", "film"), ("a", "great film"))
+
+    assert found.computed == 3
+
+
+@pytest.mark.parametrize("text", ["\ud800 broken", "", "🙂", "a\x00b"])
+def test_odd_texts_have_signals_too(ask: Asked, text: str) -> None:
+    assert np.isfinite(ask.about(text).logits).all()
+    assert ask.about(text).computed == 0
+
+
+def test_another_length_limit_is_another_cache(ask: Asked) -> None:
+    ask.about(*TEXTS)
+
+    shorter = ask.about(*TEXTS, max_length=4)
+
+    assert shorter.computed == 4
+    assert len(list(ask.cache.glob("signals/*"))) == 2
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_another_teacher_is_another_cache(ask: Asked, tmp_path: Path, name: str) -> None:
+    ask.about(*TEXTS)
+    other = tmp_path / "other"
+    shutil.copytree(ask.checkpoint, other)
+    with (other / name).open("ab") as stream:
+        stream.write(b"\n")
+
+    assert ask.about(*TEXTS, checkpoint=other).computed == 4
+
+
+def test_the_same_teacher_elsewhere_is_the_same_cache(ask: Asked, tmp_path: Path) -> None:
+    ask.about(*TEXTS)
+    moved = tmp_path / "moved"
+    shutil.copytree(ask.checkpoint, moved)
+
+    assert ask.about(*TEXTS, checkpoint=moved).computed == 0
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "a bit of the logits": lambda segment: flip(segment / "logits.npy"),
+    "a bit of the keys": lambda segment: flip(segment / "keys.npy"),
+    "no logits": lambda segment: (segment / "logits.npy").unlink(),
+    "half the logits": lambda segment: (segment / "logits.npy").write_bytes(b"\x93NUMPY"),
+    "no record": lambda segment: (segment / "segment.json").unlink(),
+    "an empty record": lambda segment: (segment / "segment.json").write_text(""),
+    "a record of another form": lambda segment: (segment / "segment.json").write_text("[]"),
+    "a record without a hash": lambda segment: (segment / "segment.json").write_text("{}"),
+}
+
+
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_damaged_segment_is_computed_again(ask: Asked, damage: str) -> None:
+    first = ask.about(*TEXTS)
+    (segment,) = segments(ask.cache)
+    DAMAGES[damage](segment)
+
+    again = ask.about(*TEXTS)
+
+    assert again.computed == 4
+    np.testing.assert_array_equal(again.logits, first.logits)
+    assert ask.about(*TEXTS).computed == 0
+
+
+def test_what_a_killed_writer_left_is_not_read(ask: Asked) -> None:
+    first = ask.about(*TEXTS)
+    (segment,) = segments(ask.cache)
+    segment.rename(segment.with_name(f".{segment.name}.writing-1"))
+
+    again = ask.about(*TEXTS)
+
+    assert again.computed == 4
+    np.testing.assert_array_equal(again.logits, first.logits)
+
+
+def test_a_writer_that_fails_leaves_nothing(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "sha256_file", _only_outside(ask.cache, signals.sha256_file, interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            ask.about(*TEXTS)
+
+    assert [path for path in ask.cache.rglob("*") if path.is_file()] == []
+    assert ask.about(*TEXTS).computed == 4
+
+
+def _only_outside(cache: Path, real: Callable[[Path], str], other: Callable[[Path], None]) -> Callable[[Path], Any]:
+    return lambda path: other(path) if path.is_relative_to(cache) else real(path)
+
+
+def test_nothing_in_the_cache_is_a_pickle(ask: Asked) -> None:
+    ask.about(*TEXTS)
+
+    for path in segments(ask.cache)[0].glob("*.npy"):
+        np.load(path, allow_pickle=False)
+
+
+def live(ask: Asked, *texts: str) -> torch.Tensor:
+    encoder = signals.open_encoder(ask.checkpoint, max_length=tiny.MAX_LENGTH)
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    arrays = encoder.collate([encoder.encode(text) for text in texts], input_names=names)
+    with torch.no_grad():
+        logits: torch.Tensor = ask.model(**{name: torch.from_numpy(value) for name, value in arrays.items()}).logits
+    return logits
+
+
+def test_cached_logits_are_the_live_ones(ask: Asked) -> None:
+    ask.about(*TEXTS)
+
+    cached = torch.from_numpy(ask.about(*TEXTS).logits)
+
+    torch.testing.assert_close(
+        cached, live(ask, *TEXTS), atol=2e-2 if signals.choose_format("auto", ask.model) == "bf16" else 1e-5, rtol=1e-2
+    )
+
+
+def test_a_student_feels_the_same_pull_from_cached_and_live_logits(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "choose_format", lambda *_: "fp32")
+    cached = torch.from_numpy(ask.about(*TEXTS).logits)
+
+    def gradient(teacher: torch.Tensor) -> torch.Tensor:
+        student = torch.tensor([[0.1, 0.2]] * len(TEXTS), requires_grad=True)
+        soft_target_kl(student, teacher).backward()
+        assert student.grad is not None
+        return student.grad
+
+    torch.testing.assert_close(gradient(cached), gradient(live(ask, *TEXTS)), atol=1e-6, rtol=1e-4)
+
+
+def test_the_teacher_is_left_in_the_mode_it_was_in(ask: Asked) -> None:
+    ask.model.train()
+
+    ask.about(*TEXTS)
+
+    assert ask.model.training
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("KD_DEPLOY_CACHE", raising=False)
+    assert signals.cache_folder() == tmp_path / "kd-deploy"
+
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "mine"))
+    assert signals.cache_folder() == tmp_path / "mine"

@@ -1,0 +1,284 @@
+"""Short trainings for real: that they learn, stop, go on, and keep the best."""
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from kd_deploy.distill import trainer as trainer_module
+from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.objectives import Objective
+from kd_deploy.distill.objectives.objective import LABELS_ALONE
+from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.distill.trainer import DistillTrainer, TrainingData, evaluate_model, train
+from kd_deploy.errors import TrainingError
+from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
+from kd_deploy.tasks.text_classification import Examples
+from tests import tiny
+
+SETTINGS = tiny.SETTINGS.model_copy(update={"epochs": 3, "learning_rate": 2e-2})
+ROWS, STEPS = 160, 10  # rows in an epoch, batches in it
+SMALL = BilstmStudent(architecture="bilstm", hidden_size=16, head_size=16, dropout=0.1)
+HALF = TransformerStudent(layers=2)
+
+
+def student(checkpoint: Path, kind: BilstmStudent | TransformerStudent = SMALL) -> nn.Module:
+    teacher = load_model(checkpoint)
+    return build_student(kind, teacher=teacher, teacher_folder=checkpoint, labels=tiny.SINGLE, seed=0)
+
+
+def rows_of(checkpoint: Path, examples: Examples, logits: Any = None) -> TrainingData:
+    encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    return TrainingData(examples=examples, encoder=encoder, teacher_logits=logits)
+
+
+def learn(model: nn.Module, checkpoint: Path, work: Path, *, logits: Any = None, **settings: Any) -> dict[str, float]:
+    return train(
+        model,
+        objective=Objective(LABELS_ALONE if logits is None else (SoftTargets(term="soft_targets"),)),
+        data=rows_of(checkpoint, tiny.single_label(ROWS, seed=5), logits),
+        validation=rows_of(checkpoint, tiny.single_label(40, seed=6)),
+        settings=SETTINGS.model_copy(update=settings),
+        work=work,
+        description="student",
+    )
+
+
+def same_weights(left: nn.Module, right: nn.Module) -> bool:
+    others = right.state_dict()
+    return all(torch.allclose(value, others[name], atol=1e-6) for name, value in left.state_dict().items())
+
+
+def test_labels_alone_teach_a_separable_task(checkpoint: Path, tmp_path: Path) -> None:
+    model = student(checkpoint)
+
+    metrics = learn(model, checkpoint, tmp_path)
+
+    assert metrics["accuracy"] > 0.9
+    assert evaluate_model(model, rows_of(checkpoint, tiny.single_label(60, seed=7)), number_format="fp32")["f1"] > 0.9
+    assert not model.training
+
+
+def test_the_teachers_logits_alone_teach_it_too(checkpoint: Path, tmp_path: Path) -> None:
+    targets = np.array(tiny.single_label(ROWS, seed=5).targets)[:, 0]
+    logits = np.where(targets[:, None] == np.arange(2), 4.0, -4.0).astype(np.float32)
+
+    assert learn(student(checkpoint), checkpoint, tmp_path, logits=logits)["accuracy"] > 0.9
+
+
+def test_a_teacher_is_believed_over_the_labels(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = np.array(tiny.single_label(ROWS, seed=5).targets)[:, 0]
+    contrary = np.where(targets[:, None] == np.arange(2), -4.0, 4.0).astype(np.float32)
+    model = student(checkpoint)
+
+    with monkeypatch.context() as patch:
+        always_better(patch)
+        learn(model, checkpoint, tmp_path, logits=contrary)
+    right = evaluate_model(model, rows_of(checkpoint, tiny.single_label(ROWS, seed=5)), number_format="fp32")
+
+    assert right["accuracy"] < 0.1
+
+
+def test_several_labels_are_learned(tmp_path: Path) -> None:
+    data = tiny.multi_label(160, seed=0)
+    folder = tiny.write_checkpoint(tmp_path / "bert", data, trained=False)
+    model = build_student(SMALL, teacher=load_model(folder), teacher_folder=folder, labels=tiny.MULTI, seed=0)
+    rows = TrainingData(examples=data, encoder=open_encoder(folder, max_length=tiny.MAX_LENGTH))
+
+    metrics = train(
+        model,
+        objective=Objective(LABELS_ALONE),
+        data=rows,
+        validation=rows,
+        settings=SETTINGS.model_copy(update={"epochs": 12}),
+        work=tmp_path / "work",
+        description="student",
+    )
+
+    assert metrics["f1"] > 0.9
+
+
+def test_the_same_seed_gives_the_same_model(checkpoint: Path, tmp_path: Path) -> None:
+    first, again, other = student(checkpoint), student(checkpoint), student(checkpoint)
+
+    learn(first, checkpoint, tmp_path / "1", epochs=1)
+    learn(again, checkpoint, tmp_path / "2", epochs=1)
+    learn(other, checkpoint, tmp_path / "3", epochs=1, seed=1)
+
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_small_batches_accumulated_are_one_large_batch(checkpoint: Path, tmp_path: Path) -> None:
+    still = SMALL.model_copy(update={"dropout": 0.0})
+    large, small = student(checkpoint, still), student(checkpoint, still)
+
+    learn(large, checkpoint, tmp_path / "1", epochs=1, batch_size=16, learning_rate=1e-3)
+    learn(small, checkpoint, tmp_path / "2", epochs=1, batch_size=8, gradient_accumulation=2, learning_rate=1e-3)
+
+    others = small.state_dict()
+    assert all(torch.allclose(value, others[name], atol=1e-4) for name, value in large.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_names_the_step(checkpoint: Path, tmp_path: Path) -> None:
+    logits = np.zeros((ROWS, 2), dtype=np.float32)
+    logits[:] = np.nan
+
+    with pytest.raises(TrainingError, match="the loss is nan at step 1") as caught:
+        learn(student(checkpoint), checkpoint, tmp_path, logits=logits)
+    assert "learning rate" in caught.value.hint
+
+
+def test_bfloat16_by_name_needs_the_hardware(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kd_deploy.distill.precision.has_bf16", lambda: False)
+
+    with pytest.raises(TrainingError, match="bf16"):
+        learn(student(checkpoint), checkpoint, tmp_path, precision="bf16")
+
+
+def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt the training in the first step of a later epoch."""
+    real = DistillTrainer.compute_loss
+
+    def interrupted(self: DistillTrainer, *args: Any, **named: Any) -> Any:
+        if self.state.global_step >= STEPS * epochs + 1:
+            raise KeyboardInterrupt
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(DistillTrainer, "compute_loss", interrupted)
+
+
+def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge every epoch above the one before, so that the last one is kept."""
+    counted = itertools.count(1)
+    monkeypatch.setattr(trainer_module, "evaluate_model", lambda *_, **__: {"accuracy": float(next(counted))})
+
+
+@pytest.mark.parametrize("kind", [SMALL, HALF], ids=["bilstm", "transformer"])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_interrupted_training_goes_on_to_the_same_model(
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: BilstmStudent | TransformerStudent,
+    epochs: int,
+) -> None:
+    always_better(monkeypatch)
+    whole, killed, resumed = (student(checkpoint, kind) for _ in range(3))
+    learn(whole, checkpoint, tmp_path / "whole", learning_rate=1e-3)
+
+    with monkeypatch.context() as patch:
+        stop_after(epochs, patch)
+        with pytest.raises(KeyboardInterrupt):
+            learn(killed, checkpoint, tmp_path / "work", learning_rate=1e-3)
+    steps = steps_of(monkeypatch)
+    learn(resumed, checkpoint, tmp_path / "work", learning_rate=1e-3)
+
+    assert steps == list(range(epochs * STEPS, 3 * STEPS))
+    assert same_weights(whole, resumed)
+    assert not same_weights(whole, killed)
+
+
+def test_every_epoch_has_an_order_of_its_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, batches = DistillTrainer.compute_loss, list[bytes]()
+
+    def watched(self: DistillTrainer, model: nn.Module, inputs: dict[str, torch.Tensor], **named: Any) -> Any:
+        batches.append(inputs["input_ids"].numpy().tobytes())
+        return real(self, model, inputs, **named)
+
+    monkeypatch.setattr(DistillTrainer, "compute_loss", watched)
+    learn(student(checkpoint), checkpoint, tmp_path, epochs=2)
+
+    assert len(batches) == 2 * STEPS
+    assert set(batches[:STEPS]) != set(batches[STEPS:])
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of every step that is made from here on, from 0."""
+    real, seen = DistillTrainer.compute_loss, list[int]()
+
+    def counted(self: DistillTrainer, *args: Any, **named: Any) -> Any:
+        seen.append(self.state.global_step)
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(DistillTrainer, "compute_loss", counted)
+    return seen
+
+
+def test_half_a_checkpoint_is_ignored(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            learn(student(checkpoint), checkpoint, tmp_path)
+    (written,) = tmp_path.glob("checkpoint-*")
+    shutil.copytree(written, tmp_path / "checkpoint-20")
+    (tmp_path / "checkpoint-20" / "trainer_state.json").unlink()
+
+    steps = steps_of(monkeypatch)
+    metrics = learn(student(checkpoint), checkpoint, tmp_path)
+
+    assert steps == list(range(STEPS, 3 * STEPS))
+    assert metrics["accuracy"] > 0.9
+
+
+def test_checkpoints_count_as_numbers_not_as_text(tmp_path: Path) -> None:
+    for step in (8, 16, 120):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+
+    assert trainer_module._newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-120")
+
+
+def test_the_best_epoch_is_kept(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.9, 0.7])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judge(model: nn.Module, *_: object, **__: object) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return {"accuracy": next(scores, 0.9)}
+
+    monkeypatch.setattr(trainer_module, "evaluate_model", judge)
+    model = student(checkpoint)
+    learn(model, checkpoint, tmp_path)
+
+    assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
+    assert not torch.equal(seen[1]["head.weight"], seen[2]["head.weight"])
+
+
+def test_evaluation_keeps_the_order_of_the_rows(checkpoint: Path) -> None:
+    model, data = load_model(checkpoint), tiny.single_label(40, seed=8)
+    turned = tiny.examples(data.inputs[::-1], data.targets[::-1], data.labels)
+
+    found = [evaluate_model(model, rows_of(checkpoint, rows), number_format="fp32") for rows in (data, turned)]
+
+    assert found[0] == found[1]
+    assert found[0]["accuracy"] > 0.9
+
+
+def test_accumulated_steps_learn_what_one_large_batch_learns(checkpoint: Path, tmp_path: Path) -> None:
+    rows = tiny.single_label(64, seed=3)
+    encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    data = TrainingData(examples=rows, encoder=encoder)
+    weights = []
+    for batch_size, steps in ((32, 1), (16, 2)):
+        torch.manual_seed(0)
+        model = load_model(checkpoint)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        settings = Training(epochs=1, batch_size=batch_size, gradient_accumulation=steps, precision="fp32")
+        work = tmp_path / str(batch_size)
+        objective = Objective(LABELS_ALONE)
+        train(model, objective=objective, data=data, validation=data, settings=settings, work=work, description="t")
+        weights.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
+
+    assert_close(weights[0], weights[1], atol=2e-5, rtol=0)

@@ -1,0 +1,133 @@
+"""What int8 does to a graph, and the account of what it did not."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from kd_deploy import runtime
+from kd_deploy.bundle import Bundle
+from kd_deploy.errors import ExportError
+from kd_deploy.export.quantize import PLANS, Plan, fuse, quantize
+from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.text_classification import Examples
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=range(len(PLANS)))
+def test_every_plan_gives_a_smaller_graph_that_opens(exported: Bundle, tmp_path: Path, plan: Plan) -> None:
+    target = tmp_path / "int8.onnx"
+
+    quantize(exported.graph("fp32"), target, plan=plan, reduce_range=False)
+
+    assert target.stat().st_size < exported.graph("fp32").stat().st_size
+    assert OrtRunner(target).input_names == OrtRunner(exported.graph("fp32")).input_names
+
+
+def test_int8_agrees_with_fp32(exported: Bundle, test_rows: Examples) -> None:
+    texts = test_rows.inputs
+    with runtime.load(exported, precision="fp32") as fp32, runtime.load(exported, precision="int8") as int8:
+        left, right = fp32.predict(texts), int8.predict(texts)
+
+    assert np.mean([a.label == b.label for a, b in zip(left, right, strict=True)]) > 0.95
+    assert np.mean([abs(a.score - b.score) for a, b in zip(left, right, strict=True)]) < 0.1
+
+
+def test_the_account_counts_what_runs_in_int8(bert: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "int8.onnx"
+
+    found = quantize(bert.graph("fp32"), target, plan=PLANS[0], reduce_range=False)
+
+    assert found.operators["MatMul"] == operators(target)["MatMulInteger"]
+    assert found.operators["embedding tables"] >= 1
+
+
+def test_products_of_two_activations_stay_in_fp32_and_are_named(bert: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "int8.onnx"
+
+    found = quantize(bert.graph("fp32"), target, plan=PLANS[0], reduce_range=False)
+
+    assert {node: count for node, count in operators(target).items() if node == "MatMul"} == {
+        one.operator: one.count for one in found.kept if one.operator == "MatMul"
+    }
+    assert all(one.why for one in found.kept)
+
+
+def test_the_careful_plan_keeps_tables_and_head(bert: Bundle, tmp_path: Path) -> None:
+    found = quantize(bert.graph("fp32"), tmp_path / "int8.onnx", plan=PLANS[-1], reduce_range=False)
+
+    kept = {(one.operator, one.why) for one in found.kept}
+    assert ("Gather", "embedding table kept by the plan, for accuracy") in kept
+    assert ("MatMul", "kept by the plan, for accuracy") in kept
+    assert "embedding tables" not in found.operators
+    tensors = {one.name: one.data_type for one in onnx.load(tmp_path / "int8.onnx").graph.initializer}
+    assert tensors["model.classifier.weight"] == onnx.TensorProto.FLOAT
+    assert tensors["model.bert.embeddings.word_embeddings.weight"] == onnx.TensorProto.FLOAT
+
+
+def test_a_bilstm_runs_its_lstm_in_int8(bilstm: Bundle) -> None:
+    record = bilstm.manifest.graphs["int8"]
+
+    assert record.quantized_operators["LSTM"] == 1
+    assert operators(bilstm.graph("int8"))["DynamicQuantizeLSTM"] == 1
+
+
+def test_attention_is_fused_in_the_int8_graph_alone(bert: Bundle) -> None:
+    assert bert.manifest.graphs["int8"].quantized_operators["Attention"] == 4
+    assert operators(bert.graph("int8"))["QAttention"] == 4
+    assert operators(bert.graph("fp32"))["Attention"] == 0
+
+
+def test_fusion_changes_no_answer(bert: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "fused.onnx"
+    assert fuse(bert.graph("fp32"), target, model_type="bert", heads=4, width=32)
+    ids = np.array([[2, 7, 9, 3], [2, 8, 3, 0]], dtype=np.int64)
+    batch = {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64), "token_type_ids": np.zeros_like(ids)}
+
+    left, right = OrtRunner(bert.graph("fp32")).run(batch), OrtRunner(target).run(batch)
+
+    np.testing.assert_allclose(left["logits"], right["logits"], atol=1e-4)
+
+
+def test_a_family_without_fusion_is_left_as_it_is(bilstm: Bundle, tmp_path: Path) -> None:
+    assert not fuse(bilstm.graph("fp32"), tmp_path / "fused.onnx", model_type="kd-bilstm", heads=4, width=32)
+    assert not list(tmp_path.iterdir())
+
+
+def weights(path: Path) -> list[int]:
+    graph = onnx.load(path).graph
+    int8 = [onnx.numpy_helper.to_array(one) for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    return [int(np.abs(one.astype(np.int32)).max()) for one in int8]
+
+
+def test_seven_bits_where_products_saturate(bert: Bundle, tmp_path: Path) -> None:
+    for reduce_range in (False, True):
+        quantize(bert.graph("fp32"), tmp_path / f"{reduce_range}.onnx", plan=PLANS[0], reduce_range=reduce_range)
+
+    assert max(weights(tmp_path / "True.onnx")) <= 64 < max(weights(tmp_path / "False.onnx"))
+
+
+def test_a_graph_that_cannot_be_quantised_is_named(
+    bert: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("no shape\nfor this")
+
+    monkeypatch.setattr("kd_deploy.export.quantize.quantize_dynamic", refuse)
+
+    with pytest.raises(ExportError, match=r"model\.onnx cannot be quantised: no shape$"):
+        quantize(bert.graph("fp32"), tmp_path / "int8.onnx", plan=PLANS[0], reduce_range=False)
+
+
+def test_every_plan_has_a_scale_for_each_channel(bert: Bundle, tmp_path: Path) -> None:
+    quantize(bert.graph("fp32"), tmp_path / "int8.onnx", plan=PLANS[0], reduce_range=False)
+
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    scales = [one for one in graph.initializer if one.name.endswith("_scale") and "MatMul" in one.name]
+    assert scales
+    assert all(one.dims[0] > 1 for one in scales)

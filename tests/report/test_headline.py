@@ -1,0 +1,30 @@
+from kd_deploy.recipe import Gates
+from kd_deploy.report.headline import headline_text
+from tests.report.samples import INT8, TEACHER, benchmarked, evaluated, evaluation, measured, not_measured, report
+
+
+def test_the_verdict_is_one_sentence_and_the_gates() -> None:
+    assert headline_text(report()) == (
+        "student-int8 keeps 95.7 % of the teacher's accuracy, answers 16.0 times as fast and is 12.0 times smaller."
+        " It passes every gate."
+    )
+
+
+def test_a_missed_gate_is_named() -> None:
+    made = report(gates=Gates(min_retained=0.99, min_speedup=100, max_size_mb=100))
+
+    assert headline_text(made).endswith(" It does not pass min_retained, min_speedup.")
+
+
+def test_what_is_unknown_is_not_claimed() -> None:
+    made = report(timed=benchmarked(measured(TEACHER), not_measured(INT8, "no GPU")), gates=Gates(max_size_mb=9))
+
+    assert headline_text(made).startswith(
+        "student-int8 keeps 95.7 % of the teacher's accuracy and is 12.0 times smaller."
+    )
+
+
+def test_a_report_without_a_student_says_so() -> None:
+    made = report(evaluation(evaluated(TEACHER)), benchmarked(measured(TEACHER)), gates=Gates(min_speedup=2))
+
+    assert headline_text(made) == "No student was held against a teacher."

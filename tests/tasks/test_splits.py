@@ -1,0 +1,68 @@
+"""Files to the three splits of a recipe."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.recipe import Data
+from kd_deploy.tasks.splits import read_splits
+
+
+def write(path: Path, count: int, **fields: Any) -> str:
+    rows = [{"text": f"{path.stem} {row}", "label": ["bad", "good"][row % 2]} | fields for row in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_a_tenth_of_train_is_held_back(tmp_path: Path) -> None:
+    data = Data(train=write(tmp_path / "train.jsonl", 50))
+
+    splits, again = read_splits(data), read_splits(data)
+
+    assert (len(splits.train), len(splits.validation), splits.test) == (45, 5, None)
+    assert {*splits.train.inputs, *splits.validation.inputs} == {f"train {row}" for row in range(50)}
+    assert splits.validation.inputs == again.validation.inputs
+    assert splits.validation.inputs != read_splits(data.model_copy(update={"seed": 1})).validation.inputs
+
+
+def test_a_held_back_row_keeps_its_label(tmp_path: Path) -> None:
+    splits = read_splits(Data(train=write(tmp_path / "train.jsonl", 50)))
+
+    for part in (splits.train, splits.validation):
+        assert all(ids == (int(str(text).split()[1]) % 2,) for text, ids in zip(part.inputs, part.targets, strict=True))
+
+
+def test_files_that_are_named_are_read(tmp_path: Path) -> None:
+    names = {"train": 20, "validation": 6, "test": 8}
+    splits = read_splits(Data(**{name: write(tmp_path / f"{name}.jsonl", count) for name, count in names.items()}))
+
+    assert splits.test is not None
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [20, 6, 8]
+    assert splits.labels.names == ("bad", "good")
+
+
+def test_a_label_of_test_that_train_lacks_is_named(tmp_path: Path) -> None:
+    data = Data(train=write(tmp_path / "train.jsonl", 20), test=write(tmp_path / "test.jsonl", 2, label="ugly"))
+
+    with pytest.raises(DataError, match=r"test\.jsonl line 1: label 'ugly'"):
+        read_splits(data)
+
+
+def test_too_few_rows_to_hold_back_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="4 rows: too few"):
+        read_splits(Data(train=write(tmp_path / "train.jsonl", 4)))
+
+
+def test_no_training_data_is_a_fault_of_the_recipe() -> None:
+    with pytest.raises(RecipeError, match=r"data\.train"):
+        read_splits(Data())
+
+
+def test_a_column_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
+    data = Data(train=write(tmp_path / "train.jsonl", 20), columns={"sentiment": "label"})
+
+    with pytest.raises(RecipeError, match=r"data\.columns\.sentiment"):
+        read_splits(data)

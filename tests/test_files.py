@@ -1,0 +1,167 @@
+"""Writing whole or not at all, alone, and never over somebody else's files."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kd_deploy import files
+from kd_deploy.errors import UsageError
+from kd_deploy.files import locked, require_ours, sha256_file, sha256_text, staged, write_text
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    folder = tmp_path / "student"
+    folder.mkdir()
+    (folder / "file").write_text("old")
+    return folder
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_was_staged_replaces_what_was_there(old: Path) -> None:
+    with staged(old) as aside:
+        (aside / "other").write_text("new")
+        assert (old / "file").read_text() == "old"
+
+    assert names(old) == {"other"}
+    assert names(old.parent) == {"student"}
+
+
+def test_a_new_folder_comes_with_its_parents(tmp_path: Path) -> None:
+    with staged(tmp_path / "a" / "b") as aside:
+        (aside / "file").write_text("new")
+
+    assert (tmp_path / "a" / "b" / "file").read_text() == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_whole(old: Path, error: type[BaseException]) -> None:
+    def fail_halfway() -> None:
+        with staged(old) as aside:
+            (aside / "file").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail_halfway()
+
+    assert (old / "file").read_text() == "old"
+    assert names(old.parent) == {"student"}
+
+
+def test_a_full_disk_is_named_and_leaves_the_old_whole(old: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot write .*student: No space left"), staged(old):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert (old / "file").read_text() == "old"
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="cannot write") as caught, staged(tmp_path / "file" / "student"):
+        pass
+    assert caught.value.hint
+
+
+def test_what_a_killed_writer_of_the_same_number_left_is_not_taken_along(old: Path) -> None:
+    left = old.with_name(f".student.writing-{os.getpid()}")
+    left.mkdir()
+    (left / "half").write_text("half")
+
+    with staged(old) as aside:
+        assert not names(aside)
+
+
+def test_a_second_writer_is_refused(old: Path) -> None:
+    with locked(old), pytest.raises(UsageError, match="another kd-deploy process is writing"), locked(old):
+        pass
+
+    with locked(old):
+        pass
+    assert names(old.parent) == {"student"}
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from kd_deploy.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_writer_in_another_process_is_refused_until_the_first_is_gone(old: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(old)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another kd-deploy process"), locked(old):
+            pass
+        holder.kill()
+
+    with locked(old):
+        pass
+
+
+def test_a_folder_set_aside_by_a_killed_writer_is_brought_back(old: Path) -> None:
+    old.rename(old.with_name(".student.previous"))
+
+    with locked(old):
+        assert (old / "file").read_text() == "old"
+
+
+def test_a_folder_that_is_there_is_not_replaced_by_an_older_one(old: Path) -> None:
+    previous = old.with_name(".student.previous")
+    previous.mkdir()
+
+    with locked(old):
+        assert (old / "file").read_text() == "old"
+        with staged(old) as aside:
+            (aside / "file").write_text("new")
+    assert not previous.exists()
+
+
+def test_a_file_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "new" / "report.md"
+    write_text(path, "first ü")
+    assert path.read_text(encoding="utf-8") == "first ü"
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UsageError, match=r"report\.md: No space left"):
+        write_text(path, "second")
+    assert path.read_text(encoding="utf-8") == "first ü"
+    assert names(path.parent) == {"report.md"}
+
+
+def test_only_a_folder_of_ours_is_written_over(tmp_path: Path) -> None:
+    folder = tmp_path / "student"
+    require_ours(folder, marker="bundle.json")
+    folder.mkdir()
+    require_ours(folder, marker="bundle.json")
+    (folder / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match=r"no bundle\.json"):
+        require_ours(folder, marker="bundle.json")
+    (folder / "bundle.json").write_text("")
+    require_ours(folder, marker="bundle.json")
+    with pytest.raises(UsageError, match="is a file"):
+        require_ours(folder / "thesis.tex", marker="bundle.json")
+
+
+def test_a_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes("ü".encode() * 2_000_000)
+
+    assert sha256_file(tmp_path / "file") == sha256_text("ü" * 2_000_000)
+    assert sha256_text("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256_text("\ud800") != sha256_text("?")

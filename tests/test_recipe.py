@@ -1,0 +1,204 @@
+"""Recipes: every fault at once, with its line and what was meant; overrides; and the way there and back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import kd_deploy
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import BilstmStudent, Recipe, SoftTargets, TransformerStudent
+
+ROOT = Path(kd_deploy.__file__).parents[1]
+SHIPPED = sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("kd_deploy/cli/*.yaml")])
+MINIMAL = {"version": 1, "task": "text-classification"}
+
+FULL = """version: 1
+task: text-classification
+data:
+  train: train.jsonl
+teacher:
+  model: some/teacher
+student:
+  architecture: transformer
+  layers: 3
+distill:
+  objective:
+    - {term: soft_targets, weight: 0.9, temperature: 2.0}
+    - {term: hard_labels, weight: 0.1}
+  epochs: 3
+"""
+
+
+def load(tmp_path: Path, text: str = FULL, *overrides: str) -> Recipe:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Recipe.load(path, overrides=overrides)
+
+
+def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(tmp_path, text, *overrides)
+    assert caught.value.hint
+    assert caught.value.exit_code == 3
+    return str(caught.value)
+
+
+def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = FULL.replace("layers: 3", "layres: 3").replace("epochs: 3", "epochs: 0").replace("hard_labels", "hard_label")
+    text = text.replace("train: train.jsonl", "train: train.jsonl\n  max_length: long")
+
+    message = refusal(tmp_path, text)
+
+    faults = message.splitlines()
+    assert faults[0].endswith("recipe.yaml has 4 faults:")
+    assert {fault.strip().partition(":")[0] for fault in faults[1:]} == {
+        "data.max_length (line 5)",
+        "student.layres (line 10)",
+        "distill.objective.1 (line 14).term",
+        "distill.epochs (line 15)",
+    }
+    assert "did you mean 'layers'?" in message
+    assert "did you mean 'hard_labels'?" in message
+    assert "got 'long'" in message
+    assert "got 0" in message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("task: text-classification", "tsak: text-classification", "did you mean 'task'?"),
+        ("version: 1", "version: 2", "version (line 1)"),
+        ("version: 1\n", "", "version: missing"),
+        ("student:", "studnet:", "studnet (line 7): unknown key, did you mean 'student'?"),
+        ("  architecture: transformer", "  architecture: bilstn", "unknown 'bilstn', did you mean 'bilstm'?"),
+        ("  architecture: transformer", "  architecture: cnn", "one of transformer, bilstm"),
+        ("  model: some/teacher", "  qqq: some/teacher", "teacher.qqq (line 6): unknown key; known: finetune, model"),
+        ("  model: some/teacher", "  finetune: {epochs: 1}", "give either model or scratch"),
+        ("  model: some/teacher", "  scratch: {layers: 2}", "give finetune as well"),
+        ("weight: 0.9, temperature: 2.0", "weight: -1", "distill.objective.0.weight (line 12)"),
+        ("temperature: 2.0", "temperature: 0", "temperature (line 12)"),
+        ("temperature: 2.0", "temprature: 2.0", "did you mean 'temperature'?"),
+        ("term: soft_targets, ", "", "missing; give one of soft_targets, hard_labels, logit_mse"),
+    ],
+)
+def test_a_fault_is_said_as_a_person_would(tmp_path: Path, before: str, after: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, FULL.replace(before, after))
+
+
+def test_an_objective_without_weight_is_refused(tmp_path: Path) -> None:
+    text = FULL.replace("weight: 0.9", "weight: 0").replace("weight: 0.1", "weight: 0")
+
+    assert "every term of the objective has weight 0" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("version: 1\n  task: [", "recipe.yaml:2 is not valid YAML"),
+        ("", "holds no sections"),
+        ("- version", "holds no sections"),
+        ("just words", "holds no sections"),
+    ],
+)
+def test_what_is_no_recipe_is_named(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, text)
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no recipe"):
+        Recipe.load(tmp_path / "nothing.yaml")
+    with pytest.raises(RecipeError, match="cannot read"):
+        Recipe.load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"version: \xff")
+    with pytest.raises(RecipeError, match="cannot read"):
+        Recipe.load(tmp_path / "latin.yaml")
+
+
+def test_an_override_is_applied_before_the_check(tmp_path: Path) -> None:
+    recipe = load(
+        tmp_path,
+        FULL,
+        "distill.epochs=7",
+        "distill.objective.0.temperature=4",
+        "export.precisions=[fp32]",
+        "data.columns.text=sentence",
+        "export.max_accuracy_drop=null",
+    )
+
+    assert recipe.distill.epochs == 7
+    assert recipe.distill.objective[0] == SoftTargets(term="soft_targets", weight=0.9, temperature=4)
+    assert recipe.export.precisions == ("fp32",)
+    assert recipe.data.columns == {"text": "sentence"}
+    assert recipe.export.max_accuracy_drop is None
+
+
+def test_a_later_override_wins(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL, "distill.epochs=7", "distill.epochs=8").distill.epochs == 8
+
+
+def test_a_whole_entry_of_a_list_can_be_replaced(tmp_path: Path) -> None:
+    recipe = load(tmp_path, FULL, "distill.objective.1={term: logit_mse, weight: 0.5}")
+
+    assert recipe.distill.objective[1].term == "logit_mse"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("distill.epochs", "has no key and value"),
+        ("=3", "has no key and value"),
+        ("distill.epocs=3", "did you mean 'epochs'?"),
+        ("distill.epochs=many", "distill.epochs"),
+        ("distill.objective.5.weight=1", "5 is not one of the 2 entries"),
+        ("distill.objective.x=1", "x is not one of the 2 entries"),
+        ("version.a.b=1", "lies inside a plain value"),
+        ("version.a=1", "lies inside a plain value"),
+        ("distill.epochs=[", "not valid YAML"),
+    ],
+)
+def test_an_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str, expected: str) -> None:
+    assert expected in refusal(tmp_path, FULL, override)
+
+
+def test_an_override_fills_a_section_that_is_written_empty(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL + "export:\n", "export.opset=18").export.opset == 18
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_we_ship_is_valid_and_comes_back_from_yaml(path: Path, tmp_path: Path) -> None:
+    recipe = Recipe.load(path)
+
+    assert load(tmp_path, recipe.to_yaml()) == recipe
+
+
+def test_there_are_recipes_to_ship() -> None:
+    assert len(SHIPPED) >= 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"student": {"architecture": "bilstm", "dropout": 0.0}},
+        {"student": {"architecture": "transformer", "teacher_layers": [0, 2]}},
+        {"teacher": {"scratch": {"layers": 2}, "finetune": {"epochs": 1}}},
+        {"data": {"train": "ünïcode: weird #name.jsonl", "columns": {"text": "a: b"}}},
+        {"export": {"max_accuracy_drop": None}},
+        {"report": {"gates": {"min_speedup": 2}}},
+    ],
+)
+def test_to_yaml_and_back_is_the_same_recipe(tmp_path: Path, changes: dict[str, Any]) -> None:
+    recipe = Recipe.of(MINIMAL | changes)
+
+    assert load(tmp_path, recipe.to_yaml()) == recipe
+
+
+def test_a_section_left_out_has_its_defaults() -> None:
+    recipe = Recipe.of(MINIMAL)
+
+    assert recipe.student == TransformerStudent()
+    assert recipe.export.precisions == ("fp32", "int8")
+    assert yaml.safe_load(recipe.to_yaml())["distill"]["objective"][0]["term"] == "soft_targets"
+    assert isinstance(Recipe.of(MINIMAL | {"student": {"architecture": "bilstm"}}).student, BilstmStudent)
