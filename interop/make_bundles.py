@@ -19,23 +19,23 @@ PRECISIONS = ("fp32", "int8")
 MAX_LENGTH = 48
 STUDENTS = {
     "student": {"architecture": "transformer", "layers": 1},
-    "bilstm": {"architecture": "bilstm", "hidden_size": 32, "embedding_size": 32, "head_size": 32},
+    "bilstm": {"architecture": "bilstm", "hidden_size": 48, "embedding_size": 48, "head_size": 48},
 }
 RECIPE = {
     "version": 1,
     "task": "text-classification",
     "teacher": {
         "scratch": {"layers": 2, "hidden_size": 64, "attention_heads": 4, "vocabulary": 1000},
-        "finetune": {"epochs": 5, "learning_rate": 2e-3, "batch_size": 32},
+        "finetune": {"epochs": 6, "learning_rate": 2e-3, "batch_size": 32},
     },
-    "distill": {"epochs": 4, "learning_rate": 4e-3, "batch_size": 32, "control": False},
+    "distill": {"epochs": 8, "learning_rate": 4e-3, "batch_size": 32, "control": False},
 }
 
 
 def main(work: Path) -> None:
     """Write the bundles and expected.json into an empty folder."""
     os.environ["KD_DEPLOY_CACHE"] = str(work / "cache")
-    demo.write(work / "data", demo.generate(train=1500, validation=80, test=12))
+    demo.write(work / "data", demo.generate(train=2500, validation=80, test=12))
     splits = {name: str(work / "data" / f"{name}.jsonl") for name in ("train", "validation")}
     document = RECIPE | {"data": {"max_length": MAX_LENGTH} | splits}
     bundles = [finetune(Recipe.of(document), work / "teacher")]

@@ -7,7 +7,7 @@ python=${PROJECT_PYTHON:-.venv/bin/python}
 base=${PYTHON:-python3}
 optimum=.venv-interop/bin/python
 work=interop/.work
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false ONNXRUNTIME_NODE_INSTALL_CUDA=skip
+export TORCH_CPP_LOG_LEVEL=ERROR HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false ONNXRUNTIME_NODE_INSTALL_CUDA=skip
 
 for tool in node npm "$python" "$base"; do
   command -v "$tool" >/dev/null || { echo "interop: $tool is missing" >&2; exit 2; }
