@@ -6,9 +6,12 @@ import glob
 import hashlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+
+import psutil
 
 from kd_deploy.errors import UsageError
 
@@ -37,7 +40,7 @@ def sha256_text(text: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole: aside first, then renamed over what was there."""
-    aside = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    aside = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w", encoding="utf-8") as stream:
@@ -54,6 +57,19 @@ def write_text(path: Path, text: str) -> None:
 def _unwritable(path: Path, error: OSError) -> UsageError:
     reason = error.strerror or type(error).__name__
     return UsageError(f"cannot write {path}: {reason}", hint="choose another --output, or free this one")
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.writing-{socket.gethostname()}-{os.getpid()}")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of this host that no longer live had staged for `path`; the living keep theirs."""
+    start = f".{path.name}.writing-{socket.gethostname()}-"
+    for left in path.parent.glob(glob.escape(start) + "*"):
+        number = left.name.removeprefix(start)
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _previous(folder: Path) -> Path:
@@ -112,8 +128,9 @@ def staged(folder: Path) -> Iterator[Path]:
     Of several processes of one training, the first one's folder is moved, the others' are dropped.
     When the block raises, the staged folder is removed and `folder` is as it was.
     """
-    aside = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    aside = _aside(folder)
     try:
+        _sweep(folder)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
     except OSError as error:

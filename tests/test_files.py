@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,10 +71,25 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-def test_what_a_killed_writer_of_the_same_number_left_is_not_taken_along(old: Path) -> None:
-    left = old.with_name(f".student.writing-{os.getpid()}")
+def staged_by(old: Path, number: int) -> Path:
+    left = old.with_name(f".student.writing-{socket.gethostname()}-{number}")
     left.mkdir()
     (left / "half").write_text("half")
+    return left
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(old: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    killed, living = staged_by(old, dead.pid), staged_by(old, os.getppid())
+
+    with staged(old):
+        assert not killed.exists()
+        assert living.exists()
+
+
+def test_what_a_killed_writer_of_the_same_number_left_is_not_taken_along(old: Path) -> None:
+    staged_by(old, os.getpid())
 
     with staged(old) as aside:
         assert not names(aside)
