@@ -1,5 +1,6 @@
 """What to do: the recipe as frozen sections, read from YAML, checked whole, every fault with its path."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -209,10 +210,12 @@ class Recipe(Section):
         document = parse(text, source=str(path))
         for override in overrides:
             override_key(document, override)
-        return cls.of(document, source=str(path), text=text)
+        return cls.of(document, source=str(path), text=text, overrides=overrides)
 
     @classmethod
-    def of(cls, document: dict[str, Any], *, source: str = "recipe", text: str = "") -> Self:
+    def of(
+        cls, document: dict[str, Any], *, source: str = "recipe", text: str = "", overrides: Sequence[str] = ()
+    ) -> Self:
         """The recipe in a dictionary.
 
         Raises:
@@ -221,7 +224,7 @@ class Recipe(Section):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            faults = describe_faults(error, model=cls, text=text)
+            faults = describe_faults(error, model=cls, text=text, overrides=overrides)
             joined = "\n  ".join(faults)
             count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
             raise RecipeError(

@@ -3,6 +3,8 @@
 import difflib
 import types
 import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
 import yaml
@@ -11,28 +13,45 @@ from pydantic import BaseModel, ValidationError
 TAGS = ("architecture", "term")
 
 
-def describe_faults(error: ValidationError, *, model: type[BaseModel], text: str = "") -> list[str]:
+def describe_faults(
+    error: ValidationError, *, model: type[BaseModel], text: str = "", overrides: Sequence[str] = ()
+) -> list[str]:
     """One line for each fault.
 
     Args:
         error: What pydantic found.
         model: The root model that was validated.
         text: The YAML source, for line numbers; empty where there is none.
+        overrides: What `--set` said, `a.b=value` each: a fault in such a key is no line's.
     """
+    places = _Places(text, frozenset(override.partition("=")[0] for override in overrides))
     faults = error.errors()
     locs = [tuple(fault["loc"]) for fault in faults]
     deeper = {loc[:cut] for loc in locs for cut in range(len(loc))}
     # A faulty entry makes its list count as empty too: that second complaint says nothing.
     kept = [f for f, loc in zip(faults, locs, strict=True) if f["type"] != "too_short" or loc not in deeper]
-    return [_describe(fault, model=model, text=text) for fault in kept]
+    return [_describe(fault, model=model, places=places) for fault in kept]
 
 
-def _describe(fault: Any, *, model: type[BaseModel], text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a key was written: in a line of the file, or after --set."""
+
+    text: str
+    overridden: frozenset[str]
+
+    def of(self, names: list[str | int]) -> str:
+        path = ".".join(str(name) for name in names)
+        if any(f"{path}.".startswith(f"{key}.") for key in self.overridden):
+            return f"{path} (--set)"
+        line = _line_of(self.text, names)
+        return f"{path or 'the recipe'} (line {line})" if line else path or "the recipe"
+
+
+def _describe(fault: Any, *, model: type[BaseModel], places: _Places) -> str:
     loc = tuple(fault["loc"])
     names, allowed = _walk(loc, model)
-    line = _line_of(text, names)
-    place = ".".join(str(name) for name in names) or "the recipe"
-    place = f"{place} (line {line})" if line else place
+    place = places.of(names)
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
         return f"{place}: unknown key" + (f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(allowed)}")

@@ -45,6 +45,17 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
+def test_a_fault_that_was_typed_after_set_is_placed_there(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("version: 1\ntask: text-classification\ndistill:\n  epochs: 3\n  batch_size: 0\n")
+
+    with pytest.raises(RecipeError) as caught:
+        Recipe.load(path, overrides=("distill.epochs=0",))
+
+    assert "distill.epochs (--set)" in str(caught.value)
+    assert "distill.batch_size (line 5)" in str(caught.value)
+
+
 def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
     text = FULL.replace("layers: 3", "layres: 3").replace("epochs: 3", "epochs: 0").replace("hard_labels", "hard_label")
     text = text.replace("train: train.jsonl", "train: train.jsonl\n  max_length: long")
