@@ -6,101 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_file
+from kd_deploy.manifest import FileRecord, Manifest
 
 MANIFEST = "bundle.json"
 GRAPH_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
-
-
-def _inside(name: str) -> str:
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"{name!r} is not inside the bundle")
-    return name
-
-
-class Part(BaseModel):
-    """The rules of every part of the manifest."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class FileRecord(Part):
-    """What a file must be."""
-
-    sha256: str
-    size_bytes: int
-
-
-class KeptInFp32(Part):
-    """Operators that were not quantised, and why."""
-
-    operator: str
-    count: int
-    why: str
-
-
-class ParityRecord(Part):
-    """How far two forms of one model were apart over the shapes and paddings that were tried."""
-
-    against: str
-    cases: int
-    max_abs_error: float
-    worst_case: str
-
-
-class GraphRecord(Part):
-    """One ONNX file: how it was made and what it was found to be worth."""
-
-    precision: str
-    opset: int
-    ir_version: int
-    backend: str
-    quantized_operators: dict[str, int] = {}
-    kept_in_fp32: tuple[KeptInFp32, ...] = ()
-    reduce_range: bool = False
-    steps: tuple[str, ...] = ()
-    parity: ParityRecord
-    metric: float | None = None
-    metric_drop: float | None = None
-    batch_sensitivity: float | None = None
-
-
-class Lineage(Part):
-    """Where the model comes from."""
-
-    teacher: str | None = None
-    teacher_sha256: str | None = None
-    data_sha256: str | None = None
-    recipe_sha256: str | None = None
-    seed: int | None = None
-    objective: tuple[str, ...] = ()
-    versions: dict[str, str] = {}
-
-
-class Manifest(Part):
-    """The content of bundle.json."""
-
-    schema_version: Literal[1] = 1
-    created: str
-    kd_deploy: str
-    task: str
-    architecture: str
-    labels: tuple[str, ...]
-    problem_type: Literal["single_label_classification", "multi_label_classification"]
-    max_length: int
-    padding_side: Literal["left", "right"] = "right"
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...] = ("logits",)
-    parameters: int
-    lineage: Lineage = Lineage()
-    metrics: dict[str, float] = {}
-    graphs: dict[str, GraphRecord] = {}
-    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kd_deploy.bundle import Bundle, Manifest, copy_files, sign, stamp
+from kd_deploy.bundle import Bundle, copy_files, sign, stamp
 from kd_deploy.errors import BundleError
+from kd_deploy.manifest import Manifest
 
 
 @pytest.fixture

@@ -85,13 +85,25 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("student:", "studnet:", "studnet (line 7): unknown key, did you mean 'student'?"),
         ("  architecture: transformer", "  architecture: bilstn", "unknown 'bilstn', did you mean 'bilstm'?"),
         ("  architecture: transformer", "  architecture: cnn", "one of transformer, bilstm"),
-        ("  model: some/teacher", "  qqq: some/teacher", "teacher.qqq (line 6): unknown key; known: finetune, model"),
+        (
+            "  model: some/teacher",
+            "  qqq: some/teacher",
+            "teacher.qqq (line 6): unknown key; known: finetune, fuse, model",
+        ),
         ("  model: some/teacher", "  finetune: {epochs: 1}", "give either model or scratch"),
         ("  model: some/teacher", "  scratch: {layers: 2}", "give finetune as well"),
         ("weight: 0.9, temperature: 2.0", "weight: -1", "distill.objective.0.weight (line 12)"),
         ("temperature: 2.0", "temperature: 0", "temperature (line 12)"),
+        (
+            "temperature: 2.0",
+            "temperature: {start: 0, end: 1}",
+            "0.temperature.start (line 12): Input should be greater",
+        ),
+        ("temperature: 2.0", "temperature: {start: 1}", "0.temperature.end (line 12): missing"),
+        ("term: hard_labels", "term: hidden, layers: uniforn", "1.layers (line 13): Input should be 'uniform'"),
+        ("term: hard_labels", "term: hidden, layers: [[0, -1]]", "1.layers.0.1 (line 13)"),
         ("temperature: 2.0", "temprature: 2.0", "did you mean 'temperature'?"),
-        ("term: soft_targets, ", "", "missing; give one of soft_targets, hard_labels, logit_mse"),
+        ("term: soft_targets, ", "", "missing; give one of soft_targets, reverse_kl"),
     ],
 )
 def test_a_fault_is_said_as_a_person_would(tmp_path: Path, before: str, after: str, expected: str) -> None:

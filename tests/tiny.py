@@ -6,16 +6,18 @@ from pathlib import Path
 
 from torch import nn
 
-from kd_deploy.bundle import Bundle, Lineage
+from kd_deploy.bundle import Bundle
 from kd_deploy.distill.bundling import write_bundle
 from kd_deploy.distill.checkpoints import load_model
-from kd_deploy.distill.objectives import Objective
-from kd_deploy.distill.objectives.objective import LABELS_ALONE
+from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
 from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.teachers import Teachers
+from kd_deploy.distill.terms import labels_alone
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
-from kd_deploy.distill.trainer import TrainingData, train
+from kd_deploy.distill.trainer import train
 from kd_deploy.export.bundle import ExportSettings, export_bundle
+from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import BilstmStudent, ScratchModel, Training
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.text_classification import Examples, LabelSpace
@@ -89,13 +91,18 @@ def learn(model: nn.Module, folder: Path, data: Examples, *, work: Path, learnin
     settings = SETTINGS.model_copy(update={"learning_rate": learning_rate})
     train(
         model,
-        objective=Objective(LABELS_ALONE),
+        objective=labels_alone(),
         data=rows,
         validation=rows,
         settings=settings,
         work=work,
         description="tiny",
     )
+
+
+def teachers(checkpoint: Path, labels: LabelSpace) -> Teachers:
+    """The one teacher in a folder."""
+    return Teachers(model=load_model(checkpoint), folder=checkpoint, max_length=MAX_LENGTH, labels=labels)
 
 
 def bundle_of(model: nn.Module, output: Path, checkpoint: Path, labels: LabelSpace) -> Bundle:

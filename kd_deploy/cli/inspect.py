@@ -28,6 +28,8 @@ def command(
 
 
 def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
+    from kd_deploy.manifest import told
+
     one = bundle.manifest
     lines = [
         f"{bundle.path}: {one.architecture} for {one.task}, {one.parameters / 1e6:.1f} M parameters",
@@ -36,6 +38,7 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
         f"teacher: {one.lineage.teacher or 'none'}; objective: {', '.join(one.lineage.objective) or 'none'}",
         f"made: {one.created} by kd-deploy {one.kd_deploy}",
     ]
+    lines += told(one.training)
     lines += [f"validation {name}: {value:.4f}" for name, value in one.metrics.items()]
     for key, graph in one.graphs.items():
         lines.append(

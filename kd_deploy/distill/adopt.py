@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kd_deploy.bundle import Bundle, Lineage
+from kd_deploy.bundle import Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.bundling import write_bundle
 from kd_deploy.distill.checkpoints import labels_of, load_model
@@ -10,6 +10,7 @@ from kd_deploy.distill.tokenizer_files import max_positions
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import BundleError, DataError, RecipeError
 from kd_deploy.machine import installed_versions
+from kd_deploy.manifest import Lineage
 from kd_deploy.tasks.text_classification import LabelSpace
 
 

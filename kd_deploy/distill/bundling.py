@@ -4,12 +4,13 @@ from pathlib import Path
 
 from torch import nn
 
-from kd_deploy.bundle import Bundle, Lineage, Manifest, sign, stamp
+from kd_deploy.bundle import Bundle, sign, stamp
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import save_model
-from kd_deploy.distill.students.bilstm import Bilstm
+from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.torch_runner import input_names, parameter_count
 from kd_deploy.files import staged
+from kd_deploy.manifest import Lineage, Manifest, TrainingRecord
 from kd_deploy.tasks.text_classification import NAME, LabelSpace
 
 CARD = """---
@@ -56,6 +57,7 @@ def write_bundle(
     tokenizer_from: Path,
     lineage: Lineage,
     metrics: dict[str, float],
+    training: tuple[TrainingRecord, ...] = (),
 ) -> Bundle:
     """Write a model as a bundle without ONNX files, whole or not at all.
 
@@ -67,13 +69,14 @@ def write_bundle(
         tokenizer_from: The folder whose tokenizer the model was trained with.
         lineage: Where it comes from.
         metrics: Its scores on validation.
+        training: What it learned from, stage after stage; empty for a model that is used as it is.
     """
     with staged(output) as aside:
         save_model(model, aside, labels=labels, max_length=max_length, tokenizer_from=tokenizer_from)
         manifest = Manifest(
             **stamp(),
             task=NAME,
-            architecture="bilstm" if isinstance(model, Bilstm) else "transformer",
+            architecture=type(model).__name__.lower() if is_ours(model) else "transformer",
             labels=labels.names,
             problem_type=labels.problem_type,
             max_length=max_length,
@@ -81,6 +84,7 @@ def write_bundle(
             parameters=parameter_count(model),
             lineage=lineage,
             metrics=metrics,
+            training=training,
         )
         (aside / "README.md").write_text(model_card(manifest, title=output.name), encoding="utf-8")
         sign(aside, manifest)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kd_deploy.checkpoint import check_checkpoint
-from kd_deploy.distill.students.bilstm import MODEL_TYPE, Bilstm, BilstmConfig
+from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.text_classification import LabelSpace
@@ -58,8 +58,8 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
         BundleError: The weights do not load.
     """
     try:
-        if check_checkpoint(folder).get("model_type") == MODEL_TYPE:
-            return _load_bilstm(folder)
+        if check_checkpoint(folder).get("model_type") in FAMILIES:
+            return _load_own(folder)
         return _load_transformer(folder, labels)
     except UNLOADABLE as error:
         reason = [*str(error).strip().splitlines(), type(error).__name__][0]
@@ -132,9 +132,8 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
         max_length: The length limit that tokenizer_config.json is to state.
         tokenizer_from: The folder whose tokenizer the model was trained with.
     """
-    if isinstance(model, Bilstm):
-        _save_bilstm(model, folder, labels)
-        model_type = MODEL_TYPE
+    if is_ours(model):
+        model_type = _save_own(model, folder, labels)
     else:
         config: Any = model.config
         for key, value in label_fields(labels).items():
@@ -148,17 +147,15 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def _load_bilstm(folder: Path) -> Bilstm:
-    config = check_checkpoint(folder)
-    fields = {name: config[name] for name in BilstmConfig.__dataclass_fields__}
-    model = Bilstm(BilstmConfig(**fields))
+def _load_own(folder: Path) -> nn.Module:
+    model = own_student(check_checkpoint(folder))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
 
 
-def _save_bilstm(model: Bilstm, folder: Path, labels: LabelSpace) -> None:
-    architecture = {"model_type": MODEL_TYPE, "architectures": ["BilstmForSequenceClassification"]}
-    config = architecture | model.sizes.to_dict() | label_fields(labels)
+def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace) -> str:
+    config = own_config(model) | label_fields(labels)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    return str(config["model_type"])

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kd_deploy.distill.students.bilstm import Bilstm
+from kd_deploy.distill.students.own import is_ours
 from kd_deploy.errors import TrainingError
 from kd_deploy.machine import this_machine
 
@@ -23,7 +23,7 @@ def choose_format(asked: Literal["auto", "fp32", "bf16"], model: nn.Module) -> F
         raise TrainingError("precision bf16: this processor has no bfloat16 products", hint="leave precision at auto")
     if asked != "auto":
         return asked
-    return "bf16" if has_bf16() and not isinstance(model, Bilstm) else "fp32"
+    return "bf16" if has_bf16() and not is_ours(model) else "fp32"
 
 
 def has_bf16() -> bool:

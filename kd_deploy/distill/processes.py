@@ -15,6 +15,11 @@ def wait() -> None:
         _state().wait_for_everyone()  # type: ignore[attr-defined]
 
 
+def is_first() -> bool:
+    """Whether this process is the one that writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _state() -> object:
     import torch
     from accelerate import PartialState

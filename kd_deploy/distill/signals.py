@@ -1,30 +1,30 @@
-"""The teacher's answers on disk: computed once, keyed by the text, reused over epochs and runs.
+"""What the teacher says of the training texts: from the cache on disk, or live, alike to the loss."""
 
-A cache is a folder of segments. Each holds `keys.npy` (hashes of the inputs) and `logits.npy`, is written
-aside and moved into place, and carries the hashes of both files: a writer that was killed leaves nothing, and
-a segment that was damaged is left aside and computed again. No pickle.
-"""
-
-import hashlib
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from kd_deploy import progress
-from kd_deploy.distill.precision import autocast, choose_format
+from kd_deploy.distill.observe import Shape, Signal, observe
+from kd_deploy.distill.precision import Format, autocast, choose_format
+from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.tokenizer_files import tokenizer_file
-from kd_deploy.distill.torch_runner import all_logits, open_encoder
-from kd_deploy.files import sha256_file, sha256_text, staged
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, input_names, open_encoder
+from kd_deploy.files import sha256_file, sha256_text
+from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
 
-KEY_BYTES = 16
-VERSION = 1
+VERSION = 2
+LOGITS = "logits"
+SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 
 def cache_folder() -> Path:
@@ -36,45 +36,91 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """Teacher logits for the rows of a data set, and how many of them had to be computed."""
+    """Teacher signals for the rows of a data set, by name: logits [C], all others [tokens, W].
 
-    logits: NDArray[np.float32]
+    `computed` and `reused` count different texts.
+    """
+
+    rows: Mapping[str, Sequence[NDArray[np.generic]]]
     computed: int
     reused: int
 
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """The logits of all rows, [N, C]."""
+        return np.stack([np.asarray(row, dtype=np.float32) for row in self.rows[LOGITS]])
+
+    def of(self, row: int) -> dict[str, NDArray[np.generic]]:
+        """All signals of one row."""
+        return {name: values[row] for name, values in self.rows.items()}
+
+
+class LiveTeacher:
+    """A teacher that answers while the student trains, where its signals are too large to be kept."""
+
+    def __init__(self, model: nn.Module, names: Collection[str], *, chosen: Format) -> None:
+        """Take a classifier, what it is to show, and the number format of its passes."""
+        self._model = model.eval()
+        self._names = tuple(names)
+        self._chosen = chosen
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the arrays that it takes."""
+        return input_names(self._model)
+
+    @torch.no_grad()
+    def signal(self, arrays: Mapping[str, Tensor]) -> Signal:
+        """What it says of a batch [B, S], rounded as the cache rounds."""
+        device = next(iter(arrays.values())).device
+        model = self._model.to(device)
+        inputs = {name: arrays[name] for name in input_names(model)}
+        with autocast(self._chosen, device):
+            shown = observe(model, inputs, names=self._names)
+        return {name: _rounded(name, shown[name]) for name in self._names}
+
 
 def teacher_signals(
-    teacher: nn.Module, checkpoint: Path, inputs: Sequence[TextInput], *, max_length: int, cache: Path
+    teacher: nn.Module,
+    checkpoint: Path,
+    inputs: Sequence[TextInput],
+    *,
+    names: Collection[str] = (LOGITS,),
+    max_length: int,
+    cache: Path,
 ) -> Signals:
-    """The teacher's logits [N, C] for every input, from the cache where it has them.
+    """The teacher's signals for every input, from the cache where it has them.
 
     Args:
         teacher: The classifier that `checkpoint` holds.
         checkpoint: Its folder; weights, tokenizer and settings make the fingerprint of the cache.
         inputs: Texts or pairs, in any order; duplicates are computed once.
+        names: Which signals, as `observe` calls them.
         max_length: Tokens, as the teacher is to see them.
         cache: The folder of all caches.
     """
     chosen = choose_format("auto", teacher)
     folder = cache / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
-    keys = [_key(one) for one in inputs]
-    known = _load(folder)
-    missing = {key: one for key, one in zip(keys, inputs, strict=True) if key not in known}
+    caches = {name: SignalCache(folder / name) for name in names}
+    keys = [key_of(one) for one in inputs]
+    texts = dict(zip(keys, inputs, strict=True))
+    missing = {key: text for key, text in texts.items() if any(key not in one for one in caches.values())}
     if missing:
-        encoder = open_encoder(checkpoint, max_length=max_length)
-        device = next(teacher.parameters()).device
-        logits = all_logits(
-            teacher,
-            encoder,
-            list(missing.values()),
-            context=autocast(chosen, device),
-            progress=lambda batches: progress.track(batches, "asking the teacher", total=len(batches)),
-        )
-        _append(folder, list(missing), logits)
-        known |= dict(zip(missing, logits, strict=True))
+        lacking = {name: one for name, one in caches.items() if any(key not in one for key in missing)}
+        _compute(teacher, open_encoder(checkpoint, max_length=max_length), missing, lacking, chosen=chosen)
     return Signals(
-        logits=np.stack([known[key] for key in keys]), computed=len(missing), reused=len(set(keys)) - len(missing)
+        rows={name: [one[key][0] if name == LOGITS else one[key] for key in keys] for name, one in caches.items()},
+        computed=len(missing),
+        reused=len(texts) - len(missing),
     )
+
+
+def fits(shape: Shape, *, names: Collection[str], tokens: int, limit_gb: float, cache: Path) -> bool:
+    """Whether the signals of so many tokens stay within the limit and the free space of the disk."""
+    per_token = sum(_width(name, shape) for name in names if name != LOGITS) * np.dtype(np.float16).itemsize
+    nearest = next(path for path in (cache, *cache.parents) if path.exists())
+    free = SPARE_SHARE * shutil.disk_usage(nearest).free
+    return tokens * per_token <= min(limit_gb * 1e9, free)
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:
@@ -91,35 +137,50 @@ def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str
     return sha256_text(json.dumps(settings, sort_keys=True))[:32]
 
 
-def _key(one: TextInput) -> bytes:
-    digest = hashlib.sha256(json.dumps(one).encode())
-    return digest.digest()[:KEY_BYTES]
+@torch.inference_mode()
+def _compute(
+    teacher: nn.Module,
+    encoder: Encoder,
+    texts: Mapping[bytes, TextInput],
+    caches: Mapping[str, SignalCache],
+    *,
+    chosen: Format,
+) -> None:
+    """Ask the teacher once about all texts, and keep every signal as the batches come."""
+    keys, encoded = list(texts), encoder.encode_all(list(texts.values()))
+    lengths = [len(one) for one in encoded]
+    batches = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET))
+    was_training = teacher.training
+    live = LiveTeacher(teacher, caches, chosen=chosen)
+    device = next(teacher.parameters()).device
+    with contextlib.ExitStack() as files:
+        rows: dict[str, list[NDArray[np.generic]]] = {}
+        for batch in progress.track(batches, "asking the teacher", total=len(batches)):
+            arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(teacher))
+            shown = live.signal({name: torch.from_numpy(value).to(device) for name, value in arrays.items()})
+            for name, values in shown.items():
+                if name not in rows:
+                    writing = caches[name].writing(
+                        keys,
+                        lengths=[1] * len(keys) if name == LOGITS else lengths,
+                        width=values.shape[-1],
+                        dtype=np.float32 if name == LOGITS else np.float16,
+                    )
+                    rows[name] = files.enter_context(writing)
+                _fill(rows[name], values.cpu().numpy(), batch)
+    teacher.train(was_training)
 
 
-def _load(folder: Path) -> dict[bytes, NDArray[np.float32]]:
-    known: dict[bytes, NDArray[np.float32]] = {}
-    for segment in sorted(folder.glob("segment-*")):
-        if not _is_whole(segment):
-            progress.say(f"{segment} is damaged and is left aside")
-            continue
-        keys = np.load(segment / "keys.npy", allow_pickle=False)
-        logits = np.load(segment / "logits.npy", mmap_mode="r", allow_pickle=False)
-        known |= {key.tobytes(): row for key, row in zip(keys, logits, strict=True)}
-    return known
+def _fill(rows: Sequence[NDArray[np.generic]], values: NDArray[np.generic], batch: Sequence[int]) -> None:
+    """Write what was said of a batch, [B, W] or [B, S, W], to the rows of its texts, [n, W] each."""
+    for place, row in enumerate(batch):
+        rows[row][:] = values[place, : len(rows[row])] if values.ndim == 3 else values[place]  # noqa: PLR2004
 
 
-def _is_whole(segment: Path) -> bool:
-    try:
-        record = json.loads((segment / "segment.json").read_text(encoding="utf-8"))
-        return all(sha256_file(segment / name) == record[name] for name in ("keys.npy", "logits.npy"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def _rounded(name: str, values: Tensor) -> Tensor:
+    """A signal as it is kept: logits whole, token by token in half precision."""
+    return values.float() if name == LOGITS else values.to(torch.float16)
 
 
-def _append(folder: Path, keys: Sequence[bytes], logits: NDArray[np.float32]) -> None:
-    name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
-    with staged(folder / f"segment-{name}") as aside:
-        np.save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
-        np.save(aside / "logits.npy", logits)
-        record = {part: sha256_file(aside / part) for part in ("keys.npy", "logits.npy")}
-        (aside / "segment.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+def _width(name: str, shape: Shape) -> int:
+    return shape.embedding_width if name == "embedding" else shape.width

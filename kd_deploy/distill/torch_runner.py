@@ -11,7 +11,7 @@ from torch import nn
 
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
-from kd_deploy.distill.students.bilstm import Bilstm
+from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
@@ -48,7 +48,7 @@ class TorchRunner:
 
 def input_names(model: nn.Module) -> tuple[str, ...]:
     """The arrays that a classifier's forward takes from an encoder of texts."""
-    segments = not isinstance(model, Bilstm) and getattr(model.config, "type_vocab_size", 0) > 1
+    segments = not is_ours(model) and getattr(model.config, "type_vocab_size", 0) > 1
     return ("input_ids", "attention_mask", "token_type_ids") if segments else ("input_ids", "attention_mask")
 
 
@@ -99,7 +99,7 @@ def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) ->
     folder = find_model(checkpoint)
     predictor = open_predictor(folder, max_length=max_length, device=provider)
     model = predictor.runner._model  # type: ignore[attr-defined]  # noqa: SLF001
-    if isinstance(model, Bilstm):
+    if is_ours(model):
         return predictor
     from transformers import AutoTokenizer, pipeline
 

@@ -2,83 +2,52 @@
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.utils.data import Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from kd_deploy import progress
-from kd_deploy.distill.objectives import Objective
-from kd_deploy.distill.precision import autocast, choose_format
+from kd_deploy.distill.adapters import merged, with_adapters
+from kd_deploy.distill.learner import TEACHER, Learner
+from kd_deploy.distill.precision import Format, autocast, choose_format
+from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.sampling import ByLength
+from kd_deploy.distill.signals import LiveTeacher
+from kd_deploy.distill.terms import Objective
 from kd_deploy.distill.torch_runner import all_logits, input_names
 from kd_deploy.errors import MissingExtraError, TrainingError
-from kd_deploy.recipe import Training
-from kd_deploy.tasks.encoding import Encoded, Encoder
-from kd_deploy.tasks.text_classification import Examples, predicted_classes, score
+from kd_deploy.recipe import Distill, Training
+from kd_deploy.tasks.text_classification import predicted_classes, score
 
 MAX_GRADIENT_NORM = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingData:
-    """Examples as a model is trained on them: ids, targets and, for distillation, the teacher's logits."""
-
-    examples: Examples
-    encoder: Encoder
-    teacher_logits: NDArray[np.float32] | None = None
-
-
-class _Rows(Dataset[dict[str, Any]]):
-    """Encoded rows by number: what Trainer's loader asks for."""
-
-    def __init__(self, data: TrainingData) -> None:
-        self.encoded = data.encoder.encode_all(data.examples.inputs)
-        self.targets = _target_array(data.examples)
-        self.teacher_logits = data.teacher_logits
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        teacher = None if self.teacher_logits is None else self.teacher_logits[row]
-        return {"encoded": self.encoded[row], "target": self.targets[row], "teacher": teacher}
-
-
-@dataclass(frozen=True, slots=True)
-class _Collate:
-    encoder: Encoder
-    names: Sequence[str]
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        encoded: list[Encoded] = [row["encoded"] for row in rows]
-        arrays = self.encoder.collate(encoded, input_names=self.names)
-        batch = {name: torch.from_numpy(value) for name, value in arrays.items()}
-        batch["targets"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
-        if rows[0]["teacher"] is not None:
-            batch["teacher_logits"] = torch.from_numpy(np.stack([row["teacher"] for row in rows]))
-        return batch
 
 
 class DistillTrainer(Trainer):  # type: ignore[misc]
     """transformers.Trainer with the objective of a recipe."""
 
-    def __init__(self, *, objective: Objective, data: TrainingData, validation: TrainingData, **trainer: Any) -> None:
-        self._objective = objective
+    def __init__(
+        self,
+        *,
+        learner: Learner,
+        data: TrainingData,
+        validation: TrainingData,
+        live: LiveTeacher | None = None,
+        **trainer: Any,
+    ) -> None:
         self._validation = validation
-        rows = _Rows(data)
+        self._live = live
+        rows = Rows(data)
         # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads `validation` in its place.
-        super().__init__(train_dataset=rows, eval_dataset=rows, **trainer)
+        super().__init__(model=learner, train_dataset=rows, eval_dataset=rows, **trainer)
         self.model_accepts_loss_kwargs = False  # our loss is a mean: accumulated steps are to be averaged
-        self.data_collator = _Collate(data.encoder, input_names(self.model))
+        names = {*input_names(learner.model), *(live.inputs if live else ())}
+        self.data_collator = Collate(data.encoder, sorted(names))
         self._lengths = [len(one) for one in rows.encoded]
         self.remove_callback(PrinterCallback)
 
@@ -86,8 +55,10 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: object
     ) -> Tensor:
         """The objective over one batch; a loss that is no number stops the training at once."""
-        targets, teacher = inputs.pop("targets"), inputs.pop("teacher_logits", None)
-        loss = self._objective.loss(model(**inputs).logits, teacher=teacher, targets=targets)
+        self.model.share = self.state.global_step / max(1, self.state.max_steps)
+        if self._live is not None:
+            inputs |= {TEACHER + name: value for name, value in self._live.signal(inputs).items()}
+        loss: Tensor = model(inputs)
         if not math.isfinite(loss.item()):
             raise TrainingError(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}",
@@ -101,7 +72,8 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
-        quality = evaluate_model(self.model, self._validation, number_format="bf16" if self.args.bf16 else "fp32")
+        chosen: Format = "bf16" if self.args.bf16 else "fp32"
+        quality = evaluate_model(self.model.model, self._validation, number_format=chosen)
         metrics = {f"eval_{name}": value for name, value in quality.items()}
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -145,41 +117,52 @@ def train(
     settings: Training,
     work: Path,
     description: str,
+    live: LiveTeacher | None = None,
 ) -> dict[str, float]:
     """Train a model in place, keep the epoch that is best on validation, and give its scores there.
+
+    Where the objective leaves the answer alone, validation says nothing, and the last epoch is kept.
 
     Args:
         model: A classifier; its weights are changed.
         objective: What to minimise.
         data: Rows to learn from.
         validation: Rows by which the best epoch is chosen.
-        settings: Epochs, batch size, learning rate and so on.
+        settings: Epochs, batch size, learning rate and so on; adapters that it asks for are merged at the end.
         work: Where checkpoints go; training goes on from the newest whole one there.
         description: What the bar says.
+        live: The teacher, where its signals do not come with the data.
 
     Raises:
         TrainingError: The loss is not finite, or the precision is not to be had.
-        MissingExtraError: A tracker that is not installed.
+        RecipeError: Adapters for a model that has nothing to adapt.
+        MissingExtraError: A tracker, or peft, that is not installed.
     """
     metric = data.examples.labels.main_metric
     _require_trackers(settings)
+    steps = _step_count(settings, rows=len(data.inputs) if data.rows is None else len(data.rows))
+    adapter = settings.adapter if isinstance(settings, Distill) else None
+    torch.manual_seed(settings.seed)  # Trainer does so too, but after the adapters are drawn
+    adapters = with_adapters(model, adapter, steps=steps) if adapter else None
     trainer = DistillTrainer(
-        model=model,
-        args=_arguments(model, settings, work=work, metric=metric, rows=len(data.examples)),
-        objective=objective,
+        learner=Learner(model, objective, fgm=settings.fgm, r_drop=settings.r_drop),
+        args=_arguments(model, settings, work=work, metric=metric if objective.answers else None, steps=steps),
         data=data,
         validation=validation,
-        callbacks=[_Bar(description, metric)],
+        live=live,
+        callbacks=[_Bar(description, metric), *_stopping(settings), *(adapters.callbacks if adapters else ())],
     )
     trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
-    best = trainer.state.best_metric
-    progress.say(f"{description}: best validation {metric} {best:.4f}")
+    if adapters:
+        merged(adapters)
+    if objective.answers:
+        progress.say(f"{description}: best validation {metric} {trainer.state.best_metric:.4f}")
     quality = evaluate_model(model, validation, number_format="fp32")
     model.cpu().eval()
     return quality
 
 
-def evaluate_model(model: nn.Module, data: TrainingData, *, number_format: Any) -> dict[str, float]:
+def evaluate_model(model: nn.Module, data: TrainingData, *, number_format: Format) -> dict[str, float]:
     """The task's scores of a model on data."""
     device = next(model.parameters()).device
     logits = all_logits(model, data.encoder, data.examples.inputs, context=autocast(number_format, device))
@@ -187,15 +170,20 @@ def evaluate_model(model: nn.Module, data: TrainingData, *, number_format: Any) 
     return score(predicted_classes(logits, labels), data.examples.targets, class_count=len(labels.names))
 
 
-def _arguments(model: nn.Module, settings: Training, *, work: Path, metric: str, rows: int) -> TrainingArguments:
-    steps_per_epoch = math.ceil(rows / (settings.batch_size * settings.gradient_accumulation))
+def _step_count(settings: Training, *, rows: int) -> int:
+    return settings.epochs * math.ceil(rows / (settings.batch_size * settings.gradient_accumulation))
+
+
+def _arguments(
+    model: nn.Module, settings: Training, *, work: Path, metric: str | None, steps: int
+) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
-        warmup_steps=round(settings.warmup * steps_per_epoch * settings.epochs),
+        warmup_steps=round(settings.warmup * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=MAX_GRADIENT_NORM,
         optim="adamw_torch_fused",
@@ -205,7 +193,7 @@ def _arguments(model: nn.Module, settings: Training, *, work: Path, metric: str,
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=metric is not None,
         metric_for_best_model=metric,
         greater_is_better=True,
         logging_steps=50,
@@ -217,6 +205,10 @@ def _arguments(model: nn.Module, settings: Training, *, work: Path, metric: str,
         remove_unused_columns=False,
         label_names=["targets"],
     )
+
+
+def _stopping(settings: Training) -> list[TrainerCallback]:
+    return [EarlyStoppingCallback(early_stopping_patience=settings.patience)] if settings.patience else []
 
 
 def _require_trackers(settings: Training) -> None:
@@ -233,12 +225,3 @@ def _newest_checkpoint(work: Path) -> str | None:
     newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
     progress.say(f"going on from {newest.name}")
     return str(newest)
-
-
-def _target_array(examples: Examples) -> NDArray[np.int64] | NDArray[np.float32]:
-    if not examples.labels.is_multi:
-        return np.array([ids[0] for ids in examples.targets], dtype=np.int64)
-    out = np.zeros((len(examples), len(examples.labels.names)), dtype=np.float32)
-    for row, ids in enumerate(examples.targets):
-        out[row, list(ids)] = 1.0
-    return out

@@ -11,7 +11,7 @@ import onnx
 from torch import nn
 
 from kd_deploy import progress
-from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle, GraphRecord, Manifest, ParityRecord, copy_files, sign
+from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle, copy_files, sign
 from kd_deploy.errors import ExportError
 from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
@@ -20,6 +20,7 @@ from kd_deploy.export.graph import Backend, export_graph
 from kd_deploy.export.quantize import fuse
 from kd_deploy.files import staged
 from kd_deploy.machine import this_machine
+from kd_deploy.manifest import GraphRecord, Manifest, ParityRecord
 from kd_deploy.runner import Runner
 from kd_deploy.runtime.predictor import Predictor, label_space, open_encoder
 from kd_deploy.runtime.session import OrtRunner

@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from kd_deploy.bundle import KeptInFp32
 from kd_deploy.errors import ExportError
+from kd_deploy.manifest import KeptInFp32
 
 FUSED_FAMILIES = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
 TABLES = ("Gather", "EmbedLayerNormalization")

@@ -1,5 +1,6 @@
 """finetune → distill → export → evaluate → benchmark → report: one recipe, one folder, resumable."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 from kd_deploy import __version__, measurement_store
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import BundleError, RecipeError
-from kd_deploy.files import locked, require_ours, write_text
+from kd_deploy.files import locked, require_ours, sha256_text, write_text
+from kd_deploy.manifest import told
 from kd_deploy.measurement import Benchmarked, Evaluation
 from kd_deploy.pipeline.evaluate import evaluate
 from kd_deploy.pipeline.export import export_made
+from kd_deploy.pipeline.fingerprints import model_files, signature, voices
 from kd_deploy.pipeline.resume import STATE, Stages, whole_bundle
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Recipe
@@ -76,7 +79,7 @@ def run(
 
 def _read(recipe: Recipe) -> Splits:
     # Everything that can be known to fail at the end is asked before anything is trained.
-    from kd_deploy.distill.stages import check_recipe, teacher_labels
+    from kd_deploy.distill.check import check_recipe, teacher_labels
 
     if recipe.teacher is None:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
@@ -97,7 +100,7 @@ class _Running:
         """Train and export, then name everything that the report compares."""
         teacher = self._trained_teacher()
         student = self._trained("student", teacher)
-        control = self._trained("control", teacher) if self.recipe.distill.control else None
+        control = self._trained("control", teacher) if self.recipe.control else None
         teacher, student = self._exported("teacher", teacher), self._exported("student", student)
         forms = [one for one in self.recipe.export.precisions if one in student.manifest.graphs]
         targets = [bundle_target(teacher, form="torch", role="teacher", name="teacher")]
@@ -152,14 +155,15 @@ class _Running:
                 f"Few rows: {len(self.splits.validation)} for validation, {len(judged)} for this report. "
                 "One row more or less right moves every figure; look at the intervals."
             )
-        return tuple(notes)
+        return (*notes, *told(Bundle.open(self.output / "student").manifest.training))
 
     def _trained_teacher(self) -> Bundle:
-        from kd_deploy.distill.stages import Job, make_teacher
+        from kd_deploy.distill.job import Job
+        from kd_deploy.distill.teacher import make_teacher
 
         teacher = self.recipe.teacher
         data = self.recipe.data.model_dump(mode="json", exclude={"test"})
-        inputs = [teacher and teacher.model_dump(mode="json"), data, self._model_files(), self._rows()]
+        inputs = [teacher and teacher.model_dump(mode="json"), data, model_files(teacher), self._rows()]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / "teacher"
         return self.stages.once(
@@ -167,13 +171,15 @@ class _Running:
         )
 
     def _trained(self, name: str, teacher: Bundle) -> Bundle:
-        from kd_deploy.distill.stages import Job, distill_student
+        from kd_deploy.distill.job import Job
+        from kd_deploy.distill.student import distill_student
 
-        distill = self.recipe.distill.model_dump(mode="json", exclude={"control"})
-        if name == "control":
-            distill.pop("objective")
+        left_out = {"control", "objective"} if name == "control" else {"control"}
+        stages = [stage.model_dump(mode="json", exclude=left_out) for stage in self.recipe.stages]
         student = self.recipe.student.model_dump(mode="json")
-        inputs = [name, _signature(teacher), student, distill, self.recipe.data.max_length, self._rows()]
+        inputs = [name, signature(teacher), student, stages, self.recipe.data.max_length, self._rows()]
+        if name != "control":
+            inputs.append(voices(self.recipe.teacher))
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / name
         return self.stages.once(
@@ -186,7 +192,7 @@ class _Running:
     def _exported(self, name: str, bundle: Bundle) -> Bundle:
         settings = self.recipe.export
         # The report needs the teacher in int8 too: it may be all that a user needs.
-        inputs = [_signature(bundle), settings.model_dump(mode="json"), self.splits.validation.sha256, __version__]
+        inputs = [signature(bundle), settings.model_dump(mode="json"), self.splits.validation.sha256, __version__]
         path = self.output / name
 
         def reuse() -> Bundle:
@@ -210,24 +216,11 @@ class _Running:
         return self.stages.once(f"export-{name}", inputs, make=make, reuse=reuse)
 
     def _signatures(self, targets: list[Target]) -> list[list[str]]:
-        return [[target.name.name, target.name.precision, *_signature(Bundle.open(target.path))] for target in targets]
+        return [[target.name.name, target.name.precision, *signature(Bundle.open(target.path))] for target in targets]
 
     def _rows(self) -> list[str]:
-        return [self.splits.train.sha256, self.splits.validation.sha256]
-
-    def _model_files(self) -> list[str]:
-        from kd_deploy.distill.checkpoints import find_model
-        from kd_deploy.files import sha256_file
-
-        if self.recipe.teacher is None or self.recipe.teacher.model is None:
-            return []
-        folder = find_model(self.recipe.teacher.model)
-        return [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
-
-
-def _signature(bundle: Bundle) -> list[str]:
-    files = bundle.manifest.files
-    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *bundle.manifest.labels]
+        unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
+        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled]
 
 
 def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
-from kd_deploy.distill.stages import Job, check_recipe, distill_student, make_teacher, teacher_labels
+from kd_deploy.distill.check import check_recipe, teacher_labels
+from kd_deploy.distill.job import Job
+from kd_deploy.distill.student import distill_student
+from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
 from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle

@@ -7,7 +7,16 @@ from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.recipe import Data
-from kd_deploy.tasks.text_classification import OPTIONAL, REQUIRED, Examples, LabelSpace, find_labels, read_examples
+from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.text_classification import (
+    OPTIONAL,
+    REQUIRED,
+    Examples,
+    LabelSpace,
+    find_labels,
+    read_examples,
+    read_inputs,
+)
 
 HELD_BACK = 0.1
 COLUMNS = (*REQUIRED, *OPTIONAL)
@@ -20,6 +29,7 @@ class Splits:
     train: Examples
     validation: Examples
     test: Examples | None
+    unlabeled: tuple[TextInput, ...] = ()
 
     @property
     def labels(self) -> LabelSpace:
@@ -48,7 +58,23 @@ def read_splits(data: Data, *, teacher: tuple[str, ...] = ()) -> Splits:
     else:
         validation = read_examples(read(data, data.validation, split="validation"), labels)
     test = read_examples(read(data, data.test, split="test"), labels) if data.test else None
-    return Splits(train=train, validation=validation, test=test)
+    return Splits(train=train, validation=validation, test=test, unlabeled=_read_unlabeled(data, train))
+
+
+def _read_unlabeled(data: Data, train: Examples) -> tuple[TextInput, ...]:
+    found: list[TextInput] = []
+    for source in data.unlabeled:
+        table = read(data, source, split="train")
+        inputs = read_inputs(table)
+        if isinstance(inputs[0], str) != isinstance(train.inputs[0], str):
+            kinds = {True: "single texts", False: "pairs of texts"}
+            raise DataError(
+                f"{source} has {kinds[isinstance(inputs[0], str)]}, "
+                f"{train.source} has {kinds[isinstance(train.inputs[0], str)]}",
+                hint="give unlabeled texts of the same form",
+            )
+        found += inputs
+    return tuple(found)
 
 
 def read(data: Data, source: str, *, split: str) -> Table:

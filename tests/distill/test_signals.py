@@ -1,7 +1,7 @@
 """The cache of the teacher's answers: computed once, found by text, never half, never wrong."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from kd_deploy.distill import signals
+from kd_deploy.distill import signal_cache, signals
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.objectives.logits import soft_target_kl
-from kd_deploy.distill.signals import Signals, teacher_signals
+from kd_deploy.distill.observe import Shape
+from kd_deploy.distill.signals import LiveTeacher, Signals, fits, teacher_signals
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
 
@@ -30,9 +31,20 @@ class Asked:
     cache: Path
     rows: list[int]
 
-    def about(self, *inputs: TextInput, max_length: int = tiny.MAX_LENGTH, checkpoint: Path | None = None) -> Signals:
+    def about(
+        self,
+        *inputs: TextInput,
+        max_length: int = tiny.MAX_LENGTH,
+        checkpoint: Path | None = None,
+        names: Sequence[str] = ("logits",),
+    ) -> Signals:
         return teacher_signals(
-            self.model, checkpoint or self.checkpoint, inputs, max_length=max_length, cache=self.cache
+            self.model,
+            checkpoint or self.checkpoint,
+            inputs,
+            names=names,
+            max_length=max_length,
+            cache=self.cache,
         )
 
 
@@ -45,7 +57,7 @@ def ask(checkpoint: Path, tmp_path: Path) -> Asked:
 
 
 def segments(cache: Path) -> list[Path]:
-    return list(cache.glob("signals/*/segment-*"))
+    return list(cache.glob("signals/*/*/segment-*"))
 
 
 def test_signals_are_computed_once_and_then_reused(ask: Asked) -> None:
@@ -133,10 +145,11 @@ def flip(path: Path) -> None:
 
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
-    "a bit of the logits": lambda segment: flip(segment / "logits.npy"),
+    "a bit of the logits": lambda segment: flip(segment / "values.npy"),
+    "a bit of the ends": lambda segment: flip(segment / "ends.npy"),
     "a bit of the keys": lambda segment: flip(segment / "keys.npy"),
-    "no logits": lambda segment: (segment / "logits.npy").unlink(),
-    "half the logits": lambda segment: (segment / "logits.npy").write_bytes(b"\x93NUMPY"),
+    "no logits": lambda segment: (segment / "values.npy").unlink(),
+    "half the logits": lambda segment: (segment / "values.npy").write_bytes(b"\x93NUMPY"),
     "no record": lambda segment: (segment / "segment.json").unlink(),
     "an empty record": lambda segment: (segment / "segment.json").write_text(""),
     "a record of another form": lambda segment: (segment / "segment.json").write_text("[]"),
@@ -146,14 +159,14 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_a_damaged_segment_is_computed_again(ask: Asked, damage: str) -> None:
-    first = ask.about(*TEXTS)
+    before = ask.about(*TEXTS).logits
     (segment,) = segments(ask.cache)
     DAMAGES[damage](segment)
 
     again = ask.about(*TEXTS)
 
     assert again.computed == 4
-    np.testing.assert_array_equal(again.logits, first.logits)
+    np.testing.assert_array_equal(again.logits, before)
     assert ask.about(*TEXTS).computed == 0
 
 
@@ -173,16 +186,12 @@ def test_a_writer_that_fails_leaves_nothing(ask: Asked, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(signals, "sha256_file", _only_outside(ask.cache, signals.sha256_file, interrupted))
+        patch.setattr(signal_cache, "sha256_file", interrupted)
         with pytest.raises(KeyboardInterrupt):
             ask.about(*TEXTS)
 
     assert [path for path in ask.cache.rglob("*") if path.is_file()] == []
     assert ask.about(*TEXTS).computed == 4
-
-
-def _only_outside(cache: Path, real: Callable[[Path], str], other: Callable[[Path], None]) -> Callable[[Path], Any]:
-    return lambda path: other(path) if path.is_relative_to(cache) else real(path)
 
 
 def test_nothing_in_the_cache_is_a_pickle(ask: Asked) -> None:
@@ -222,6 +231,59 @@ def test_a_student_feels_the_same_pull_from_cached_and_live_logits(ask: Asked, m
         return student.grad
 
     torch.testing.assert_close(gradient(cached), gradient(live(ask, *TEXTS)), atol=1e-6, rtol=1e-4)
+
+
+def test_layers_are_kept_token_by_token(ask: Asked) -> None:
+    found = ask.about(*TEXTS, names=("hidden.1", "logits"))
+
+    encoder = signals.open_encoder(ask.checkpoint, max_length=tiny.MAX_LENGTH)
+    for row, text in enumerate(TEXTS):
+        assert found.of(row)["hidden.1"].shape == (len(encoder.encode(text)), tiny.SIZES.hidden_size)
+        assert found.of(row)["hidden.1"].dtype == np.float16
+    assert found.logits.shape == (4, 2)
+
+
+def test_a_signal_asked_for_later_is_computed_beside_what_is_there(ask: Asked) -> None:
+    ask.about(*TEXTS)
+
+    later = ask.about(*TEXTS, "a new one", names=("logits", "key.0"))
+
+    assert later.computed == 5
+    assert ask.about(*TEXTS, "a new one", names=("key.0", "logits")).computed == 0
+    assert ask.about("a new one").computed == 0
+
+
+def test_a_live_teacher_says_what_the_cache_holds(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "choose_format", lambda *_: "fp32")
+    names = ("embedding", "hidden.3", "logits", "query.2", "value.0")
+    kept = ask.about(*TEXTS, names=names)
+    encoder = signals.open_encoder(ask.checkpoint, max_length=tiny.MAX_LENGTH)
+    teacher = LiveTeacher(ask.model, names, chosen="fp32")
+    arrays = encoder.collate([encoder.encode(text) for text in TEXTS], input_names=teacher.inputs)
+
+    shown = teacher.signal({name: torch.from_numpy(value) for name, value in arrays.items()})
+
+    assert set(shown) == set(names)
+    for row in range(len(TEXTS)):
+        for name, value in kept.of(row).items():
+            now = shown[name][row].numpy()
+            assert now.dtype == value.dtype
+            np.testing.assert_allclose(now[: len(value)], value, atol=2e-3)
+
+
+@pytest.mark.parametrize(("limit_gb", "expected"), [(1.0, True), (1e-6, False), (0.0, False)])
+def test_layers_are_kept_only_within_the_limit(tmp_path: Path, limit_gb: float, expected: bool) -> None:
+    shape = Shape(name="bert", depth=4, width=32, embedding_width=32, heads=4)
+
+    room = fits(shape, names=("hidden.0", "logits"), tokens=1000, limit_gb=limit_gb, cache=tmp_path / "not" / "yet")
+
+    assert room is expected
+
+
+def test_logits_are_always_kept(tmp_path: Path) -> None:
+    shape = Shape(name="bert", depth=4, width=32, embedding_width=32, heads=4)
+
+    assert fits(shape, names=("logits",), tokens=10**9, limit_gb=0.0, cache=tmp_path)
 
 
 def test_the_teacher_is_left_in_the_mode_it_was_in(ask: Asked) -> None:

@@ -13,11 +13,13 @@ from torch.testing import assert_close
 
 from kd_deploy.distill import trainer as trainer_module
 from kd_deploy.distill.checkpoints import load_model
-from kd_deploy.distill.objectives import Objective
-from kd_deploy.distill.objectives.objective import LABELS_ALONE
+from kd_deploy.distill.observe import Shape
+from kd_deploy.distill.rows import TrainingData
+from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.terms import Ground, build_objective, labels_alone
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.distill.trainer import DistillTrainer, TrainingData, evaluate_model, train
+from kd_deploy.distill.trainer import DistillTrainer, evaluate_model, train
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
 from kd_deploy.tasks.text_classification import Examples
@@ -26,6 +28,8 @@ from tests import tiny
 SETTINGS = tiny.SETTINGS.model_copy(update={"epochs": 3, "learning_rate": 2e-2})
 ROWS, STEPS = 160, 10  # rows in an epoch, batches in it
 SMALL = BilstmStudent(architecture="bilstm", hidden_size=16, head_size=16, dropout=0.1)
+BARE = Shape(name="any", depth=0, width=0, embedding_width=0, heads=None)
+GROUND = Ground(student=BARE, teacher=BARE)
 HALF = TransformerStudent(layers=2)
 
 
@@ -36,13 +40,14 @@ def student(checkpoint: Path, kind: BilstmStudent | TransformerStudent = SMALL) 
 
 def rows_of(checkpoint: Path, examples: Examples, logits: Any = None) -> TrainingData:
     encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
-    return TrainingData(examples=examples, encoder=encoder, teacher_logits=logits)
+    signals = None if logits is None else Signals(rows={LOGITS: logits}, computed=0, reused=len(logits))
+    return TrainingData(examples=examples, encoder=encoder, signals=signals)
 
 
 def learn(model: nn.Module, checkpoint: Path, work: Path, *, logits: Any = None, **settings: Any) -> dict[str, float]:
     return train(
         model,
-        objective=Objective(LABELS_ALONE if logits is None else (SoftTargets(term="soft_targets"),)),
+        objective=labels_alone() if logits is None else build_objective([SoftTargets(term="soft_targets")], GROUND),
         data=rows_of(checkpoint, tiny.single_label(ROWS, seed=5), logits),
         validation=rows_of(checkpoint, tiny.single_label(40, seed=6)),
         settings=SETTINGS.model_copy(update=settings),
@@ -96,7 +101,7 @@ def test_several_labels_are_learned(tmp_path: Path) -> None:
 
     metrics = train(
         model,
-        objective=Objective(LABELS_ALONE),
+        objective=labels_alone(),
         data=rows,
         validation=rows,
         settings=SETTINGS.model_copy(update={"epochs": 12}),
@@ -254,6 +259,18 @@ def test_the_best_epoch_is_kept(checkpoint: Path, tmp_path: Path, monkeypatch: p
     assert not torch.equal(seen[1]["head.weight"], seen[2]["head.weight"])
 
 
+def test_patience_ends_a_training_that_gets_no_better(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.9, 0.7, 0.6, 0.8, 0.8])
+    monkeypatch.setattr(trainer_module, "evaluate_model", lambda *_, **__: {"accuracy": next(scores, 0.9)})
+    steps = steps_of(monkeypatch)
+
+    learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
+
+    assert len(steps) == 4 * STEPS
+
+
 def test_evaluation_keeps_the_order_of_the_rows(checkpoint: Path) -> None:
     model, data = load_model(checkpoint), tiny.single_label(40, seed=8)
     turned = tiny.examples(data.inputs[::-1], data.targets[::-1], data.labels)
@@ -277,7 +294,7 @@ def test_accumulated_steps_learn_what_one_large_batch_learns(checkpoint: Path, t
                 module.p = 0.0
         settings = Training(epochs=1, batch_size=batch_size, gradient_accumulation=steps, precision="fp32")
         work = tmp_path / str(batch_size)
-        objective = Objective(LABELS_ALONE)
+        objective = labels_alone()
         train(model, objective=objective, data=data, validation=data, settings=settings, work=work, description="t")
         weights.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
 

@@ -35,6 +35,24 @@ def test_a_held_back_row_keeps_its_label(tmp_path: Path) -> None:
         assert all(ids == (int(str(text).split()[1]) % 2,) for text, ids in zip(part.inputs, part.targets, strict=True))
 
 
+def test_texts_without_labels_are_read_from_all_their_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text\none\ntwo\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "three", "label": "strange"}\n')
+    files = (str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl"))
+
+    splits = read_splits(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=files))
+
+    assert splits.unlabeled == ("one", "two", "three")
+    assert splits.labels.names == ("bad", "good")
+
+
+def test_unlabeled_texts_are_of_the_form_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "one", "text_pair": "two"}\n')
+
+    with pytest.raises(DataError, match=r"has pairs of texts, .*train\.jsonl has single texts"):
+        read_splits(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(str(tmp_path / "a.jsonl"),)))
+
+
 def test_files_that_are_named_are_read(tmp_path: Path) -> None:
     names = {"train": 20, "validation": 6, "test": 8}
     splits = read_splits(Data(**{name: write(tmp_path / f"{name}.jsonl", count) for name, count in names.items()}))

@@ -1,5 +1,1 @@
-"""Pure loss functions, one file per family, and the weighted sum that a recipe makes of them."""
-
-from kd_deploy.distill.objectives.objective import Objective
-
-__all__ = ["Objective"]
+"""Pure loss functions, one file per family."""

@@ -3,18 +3,39 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_deploy.distill.objectives.batch import mean_over_batch
+from kd_deploy.errors import ShapeError, TrainingError
 
-def hard_label_loss(student: Tensor, targets: Tensor) -> Tensor:
+
+def hard_label_loss(
+    student: Tensor, targets: Tensor, *, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy with the labels: over one class, or over each of several yes-or-no classes.
+
+    Label smoothing is that of Szegedy et al. 2016, "Rethinking the Inception architecture", arXiv 1512.00567:
+    the share `smoothing` of each target is spread evenly, over all classes or over yes and no.
 
     Args:
         student: Logits, [B, C].
         targets: Class ids, [B], int64; or an indicator, [B, C], float, for several labels.
+        smoothing: From 0 to below 1. One label: its class is aimed at 1 - smoothing + smoothing / C, the others
+            at smoothing / C. Several: yes at 1 - smoothing / 2, no at smoothing / 2.
+        weights: How much each example counts, [B]; None: all the same.
 
     Returns:
-        Mean over the batch, [], float32, in nats; for several labels the sum over classes.
+        Mean over the batch, [], float32, in nats; for several labels of the sum over classes.
+
+    Raises:
+        ShapeError: The targets are neither [B] nor [B, C], or the weights are not [B].
+        TrainingError: The smoothing is out of its range.
     """
+    if not 0 <= smoothing < 1:
+        raise TrainingError(f"smoothing is {smoothing}", hint="it goes from 0 to below 1")
+    if targets.shape not in (student.shape[:1], student.shape):
+        raise ShapeError(f"targets are {list(targets.shape)}, student logits are {list(student.shape)}")
     if targets.dim() == 1:
-        return F.cross_entropy(student.float(), targets)
-    losses = F.binary_cross_entropy_with_logits(student.float(), targets.float(), reduction="none")  # [B, C]
-    return losses.sum(dim=-1).mean()
+        rows = F.cross_entropy(student.float(), targets, label_smoothing=smoothing, reduction="none")  # [B]
+    else:
+        aims = targets.float() * (1 - smoothing) + smoothing / 2  # [B, C]
+        rows = F.binary_cross_entropy_with_logits(student.float(), aims, reduction="none").sum(dim=-1)  # [B]
+    return mean_over_batch(rows, weights=weights)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -53,8 +54,18 @@ class Bilstm(nn.Module):
         self.classifier = nn.Linear(config.head_size, config.num_labels)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Logits [B, C] of token ids [B, S] under a mask [B, S] of ones and zeros."""
-        ids, lengths = _moved_left(input_ids, attention_mask)
+        """Logits [B, C] of token ids [B, S] under a mask [B, S] of ones and zeros.
+
+        Returns:
+            With them, as a transformer's `hidden_states`: the word vectors [B, S, E] and the last layer's states
+            [B, S, 2H], both where `input_ids` has their tokens; at padding they mean nothing.
+        """
+        # An all-zero row counts as one token of padding: a packed sequence may not be empty.
+        lengths = attention_mask.sum(dim=1).clamp(min=1)  # [B]
+        width = torch.ones_like(attention_mask).sum(dim=1)  # [B], the S of this batch; stays dynamic in a traced graph
+        offset = (width - lengths) * (1 - attention_mask[:, 0])  # [B], how much padding stands on the left
+        position = torch.cumsum(torch.ones_like(input_ids), dim=1) - 1 + offset[:, None]  # [B, S]
+        ids = input_ids.gather(1, position % width[:, None])  # [B, S]
         vectors = self.dropout(self.embedding(ids))  # [B, S, E]
         packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [B, S, 2H]
@@ -62,13 +73,13 @@ class Bilstm(nn.Module):
         highest = states.masked_fill(~inside, -1.0).amax(dim=1)  # [B, 2H]; LSTM states lie in (-1, 1)
         mean = states.masked_fill(~inside, 0.0).sum(dim=1) / lengths[:, None]  # [B, 2H]
         hidden = torch.relu(self.head(torch.cat([highest, mean], dim=-1)))  # [B, head]
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(hidden)))
+        logits = self.classifier(self.dropout(hidden))
+        shown = tuple(_moved_back(one, offset, width=input_ids.shape[1]) for one in (vectors, states))
+        return SequenceClassifierOutput(logits=logits, hidden_states=shown)
 
 
-def _moved_left(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    # An all-zero row counts as one token of padding: a packed sequence may not be empty.
-    lengths = attention_mask.sum(dim=1).clamp(min=1)  # [B]
-    width = torch.ones_like(attention_mask).sum(dim=1)  # [B], the S of this batch; stays dynamic in a traced graph
-    offset = (width - lengths) * (1 - attention_mask[:, 0])  # [B]
-    position = torch.cumsum(torch.ones_like(input_ids), dim=1) - 1 + offset[:, None]  # [B, S]
-    return input_ids.gather(1, position % width[:, None]), lengths
+def _moved_back(values: Tensor, offset: Tensor, *, width: int) -> Tensor:
+    # The packed sequence ended with the longest text of the batch: fill it up before it moves.
+    whole = F.pad(values, (0, 0, 0, width - values.shape[1]))  # [B, S, D]
+    position = (torch.arange(width, device=offset.device) - offset[:, None]) % width  # [B, S]
+    return whole.gather(1, position[:, :, None].expand_as(whole))

@@ -8,11 +8,14 @@ from torch import nn
 
 from kd_deploy import progress
 from kd_deploy.distill.checkpoints import find_model, label_fields, load_model
+from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
+from kd_deploy.distill.students.own import OwnStudent, is_ours
+from kd_deploy.distill.students.static import Static, StaticConfig
 from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import BilstmStudent, TransformerStudent
+from kd_deploy.recipe import BilstmStudent, StaticStudent, Student, TransformerStudent
 from kd_deploy.tasks.text_classification import LabelSpace
 
 if TYPE_CHECKING:
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build_student(
-    settings: TransformerStudent | BilstmStudent,
+    settings: Student,
     *,
     teacher: nn.Module,
     teacher_folder: Path,
@@ -40,43 +43,55 @@ def build_student(
         RecipeError: Sizes that do not fit each other or the teacher.
     """
     torch.manual_seed(seed)
-    if isinstance(settings, BilstmStudent):
-        return _bilstm(settings, teacher=teacher, pad_id=pad_id_of(teacher_folder), labels=labels)
-    return _transformer(settings, teacher=teacher, labels=labels)
+    if isinstance(settings, TransformerStudent):
+        return _transformer(settings, teacher=teacher, labels=labels)
+    vectors: torch.Tensor = word_vectors(teacher).weight.detach()  # [V, E]
+    student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), classes=len(labels.names))
+    if settings.init == "teacher":
+        with torch.no_grad():
+            student.embedding.weight.copy_(_reduced(vectors, student.sizes.embedding_size))
+    return student
 
 
-def check_student(settings: TransformerStudent | BilstmStudent, teacher: "PreTrainedConfig") -> None:
+def check_student(settings: Student, teacher: "PreTrainedConfig") -> None:
     """Refuse sizes that do not fit the teacher's, before anything is trained.
 
     Raises:
         RecipeError: As `build_student` would later.
     """
-    if isinstance(settings, BilstmStudent) or settings.init not in ("teacher", "random"):
+    if not isinstance(settings, TransformerStudent) or settings.init not in ("teacher", "random"):
         return
     config = student_config(teacher, settings)
     if settings.init == "teacher" and _same_widths(config, teacher):
         copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
 
 
-def _bilstm(settings: BilstmStudent, *, teacher: nn.Module, pad_id: int, labels: LabelSpace) -> Bilstm:
-    vectors: torch.Tensor = _embedding_of(teacher).weight.detach()  # [V, E]
-    size = settings.embedding_size or vectors.shape[1]
-    student = Bilstm(
+def _own(settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_id: int, classes: int) -> OwnStudent:
+    vocabulary, width = vectors.shape
+    if isinstance(settings, StaticStudent):
+        return Static(
+            StaticConfig(
+                vocab_size=vocabulary,
+                embedding_size=settings.embedding_size or width,
+                head_size=settings.head_size,
+                num_labels=classes,
+                pad_token_id=pad_id,
+                bigrams=settings.bigrams,
+                dropout=settings.dropout,
+            )
+        )
+    return Bilstm(
         BilstmConfig(
-            vocab_size=vectors.shape[0],
-            embedding_size=size,
+            vocab_size=vocabulary,
+            embedding_size=settings.embedding_size or width,
             hidden_size=settings.hidden_size,
             num_layers=settings.layers,
             head_size=settings.head_size,
-            num_labels=len(labels.names),
+            num_labels=classes,
             pad_token_id=pad_id,
             dropout=settings.dropout,
         )
     )
-    if settings.init == "teacher":
-        with torch.no_grad():
-            student.embedding.weight.copy_(_reduced(vectors, size))
-    return student
 
 
 def _reduced(vectors: torch.Tensor, size: int) -> torch.Tensor:
@@ -94,17 +109,15 @@ def _reduced(vectors: torch.Tensor, size: int) -> torch.Tensor:
     return reduced
 
 
-def _embedding_of(teacher: nn.Module) -> nn.Embedding:
-    if isinstance(teacher, Bilstm):
-        return teacher.embedding
-    return teacher.get_input_embeddings()  # type: ignore[operator, no-any-return]
-
-
 def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: LabelSpace) -> nn.Module:
     if settings.init not in ("teacher", "random"):
         return load_model(find_model(settings.init), labels=labels)
-    if isinstance(teacher, Bilstm):
-        raise RecipeError("student.architecture: transformer, but the teacher is a BiLSTM", hint="choose bilstm")
+    if is_ours(teacher):
+        kind = "BiLSTM" if isinstance(teacher, Bilstm) else "static model"
+        raise RecipeError(
+            f"student.architecture: transformer, but the teacher is a {kind}",
+            hint="choose bilstm or static",
+        )
     from transformers import AutoModelForSequenceClassification
 
     teacher_config: Any = teacher.config

@@ -91,6 +91,16 @@ def depth_of(config: "PreTrainedConfig") -> int:
     return int(getattr(config, _key(config, LAYER_COUNT_KEYS)))
 
 
+def width_of(config: "PreTrainedConfig") -> int:
+    """The width of its layers."""
+    return int(getattr(config, _key(config, WIDTH_KEYS)))
+
+
+def heads_of(config: "PreTrainedConfig") -> int:
+    """How many attention heads each of its layers has."""
+    return int(getattr(config, _key(config, HEAD_COUNT_KEYS)))
+
+
 def _key(config: "PreTrainedConfig", candidates: tuple[str, ...]) -> str:
     fields = config.to_dict()
     for name in candidates:

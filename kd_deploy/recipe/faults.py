@@ -68,7 +68,7 @@ def _describe(fault: Any, *, model: type[BaseModel], places: _Places) -> str:
 def _choice(given: str | None, model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
     here: Any = model
     for part in loc:
-        if isinstance(part, str):
+        if isinstance(part, str) and not part.startswith("<"):
             here = _models(here)[0].model_fields[part].annotation
     choices = [tag for candidate in _models(here) for tag in _tags(candidate)]
     known = f"one of {', '.join(choices)}"
@@ -84,6 +84,8 @@ def _walk(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str 
     here: Any = model
     allowed: list[str] = []
     for part in loc:
+        if str(part).startswith("<"):
+            continue
         models = _models(here)
         tagged = [m for m in models if part in _tags(m)]
         if len(models) > 1 and tagged:

@@ -1,0 +1,142 @@
+"""Active distillation: the student chooses which texts its teacher is asked about, round by round."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kd_deploy import progress
+from kd_deploy.distill.active import choose
+from kd_deploy.distill.job import Job
+from kd_deploy.distill.observe import observe, shape_of
+from kd_deploy.distill.precision import autocast
+from kd_deploy.distill.signals import LOGITS, Signals
+from kd_deploy.distill.teachers import Teachers
+from kd_deploy.distill.teaching import Teaching, counting
+from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, all_logits, input_names
+from kd_deploy.manifest import RoundRecord
+from kd_deploy.recipe import Active, Distill
+from kd_deploy.tasks.encoding import batches_by_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What came of the rounds: the last scores on validation, the answers that were used, each round's gain."""
+
+    metrics: dict[str, float]
+    teaching: Teaching
+    rounds: tuple[RoundRecord, ...]
+
+
+def ask_in_rounds(
+    job: Job, student: nn.Module, teaching: Teaching, teachers: Teachers, *, settings: Distill, what: str
+) -> Asked:
+    """Choose texts, ask the teacher about them, train on all that was answered; as often as the recipe says.
+
+    A text with a label counts by its label in every round, where the objective has `hard_labels`.
+
+    Args:
+        job: The recipe and its rows.
+        student: Trained in place, on from where each round left it.
+        teaching: With all texts, and no signals yet.
+        teachers: Who is asked.
+        settings: With `active`.
+        what: What the bar says.
+
+    Raises:
+        TrainingError: Training cannot go on.
+    """
+    active = settings.active
+    assert active is not None  # noqa: S101 - the caller saw it
+    inputs, limit = teaching.data.inputs, min(active.budget, len(teaching.data.inputs))
+    logits = np.zeros((len(inputs), len(job.labels.names)), dtype=np.float32)
+    answered = np.zeros(len(inputs), dtype=bool)
+    computed, records, metrics = 0, [], {}
+    for number in range(1, active.rounds + 1):
+        due = limit * number // active.rounds - int(answered.sum())
+        chosen = _chosen(student, teaching, answered, active, count=due, seed=settings.seed + number, first=number == 1)
+        heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
+        logits[chosen], answered[chosen] = heard.logits, True
+        computed += heard.computed
+        signals = Signals(
+            rows={LOGITS: list(logits)}, computed=computed, reused=int(answered.sum()) * _voices(teachers) - computed
+        )
+        data = replace(teaching.data, signals=signals, rows=None)
+        teaching = replace(teaching, data=counting(data, settings, answered=answered))
+        metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
+        records.append(RoundRecord(asked=int(answered.sum()), score=metrics[job.labels.main_metric]))
+        progress.say(f"{what}: {records[-1].asked} texts asked, {job.labels.main_metric} {records[-1].score:.4f}")
+    return Asked(metrics=metrics, teaching=teaching, rounds=tuple(records))
+
+
+def _voices(teachers: Teachers) -> int:
+    return max(1, len(teachers.voices))
+
+
+def _chosen(
+    student: nn.Module,
+    teaching: Teaching,
+    answered: NDArray[np.bool_],
+    active: Active,
+    *,
+    count: int,
+    seed: int,
+    first: bool,
+) -> NDArray[np.int64]:
+    """The rows to ask about next. A student that learned nothing yet has no opinion: its first ones are drawn."""
+    encoder, inputs = teaching.data.encoder, teaching.data.inputs
+    strategy = "random" if first and active.strategy != "diversity" else active.strategy
+    if strategy == "random":
+        nothing = np.zeros((len(inputs), 2), dtype=np.float32)
+        return choose(nothing, count=count, strategy="random", seed=seed, already=answered)
+    context = autocast("fp32", next(student.parameters()).device)
+    logits = all_logits(student, encoder, inputs, context=context)
+    return choose(
+        logits,
+        count=count,
+        strategy=strategy,
+        representations=_represented(student, teaching) if strategy == "diversity" else None,
+        second_logits=_under_dropout(student, teaching, seed=seed) if strategy == "disagreement" else None,
+        already=answered,
+        multi=teaching.data.examples.labels.is_multi,
+    )
+
+
+def _represented(student: nn.Module, teaching: Teaching) -> NDArray[np.float32]:
+    """The mean of the student's last states, or of its word vectors, for each text: [N, H]."""
+    depth = shape_of(student).depth
+    name = f"hidden.{depth - 1}" if depth else "embedding"
+
+    def mean(arrays: Mapping[str, Tensor]) -> Tensor:
+        real = arrays["attention_mask"][:, :, None]  # [B, S, 1]
+        return (observe(student, arrays, names=(name,))[name] * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+
+    return _of_all(student, teaching, mean)
+
+
+def _under_dropout(student: nn.Module, teaching: Teaching, *, seed: int) -> NDArray[np.float32]:
+    """The logits [N, C] of a pass with the student's dropout at work."""
+    torch.manual_seed(seed)
+    student.train()
+    logits = _of_all(student, teaching, lambda arrays: observe(student, arrays)["logits"])
+    student.eval()
+    return logits
+
+
+@torch.inference_mode()
+def _of_all(
+    student: nn.Module, teaching: Teaching, compute: Callable[[Mapping[str, Tensor]], Tensor]
+) -> NDArray[np.float32]:
+    """What is computed of each batch [B, S], one row [W] for each text: [N, W]."""
+    encoder, device = teaching.data.encoder, next(student.parameters()).device
+    encoded = encoder.encode_all(teaching.data.inputs)
+    rows: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
+    for batch in batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET):
+        arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(student))
+        values = compute({name: torch.from_numpy(value).to(device) for name, value in arrays.items()})
+        for row, value in zip(batch, values.float().cpu().numpy(), strict=True):
+            rows[row] = value
+    return np.stack(rows)

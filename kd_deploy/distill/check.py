@@ -1,0 +1,103 @@
+"""What can be known to fail before anything is trained: students and terms that do not fit the teacher."""
+
+from typing import TYPE_CHECKING
+
+from transformers import AutoConfig
+
+from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.distill.checkpoints import find_model, labels_of
+from kd_deploy.distill.observe import Shape, shape_of_config
+from kd_deploy.distill.scratch import scratch_config
+from kd_deploy.distill.students.build import check_student
+from kd_deploy.distill.students.transformer import depth_of, student_config
+from kd_deploy.distill.terms import Ground, build_objective
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def teacher_labels(teacher: Teacher) -> tuple[str, ...]:
+    """The classes that a recipe's teacher knows already; empty where it is to be fine-tuned.
+
+    Raises:
+        RecipeError: The teacher is to be used as it is, and is no classifier.
+    """
+    if teacher.finetune is not None or teacher.first is None:
+        return ()
+    labels = labels_of(find_model(teacher.first))
+    if labels is None:
+        raise RecipeError(
+            f"teacher.model {teacher.first} has no classification head",
+            hint="add teacher.finetune to the recipe, to train one on your labels",
+        )
+    return labels.names
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a student or a term that does not fit the teacher, from their sizes alone.
+
+    Raises:
+        RecipeError: Layers, widths or terms that do not fit.
+    """
+    config = _teacher_config(recipe)
+    _check_adapters(recipe, config)
+    if config is None:
+        return
+    check_student(recipe.student, config)
+    student = _expected(recipe.student, config)
+    if student is None:
+        return
+    for stage in recipe.stages:
+        build_objective(stage.objective, Ground(student=student, teacher=shape_of_config(config)))
+
+
+def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
+    """Refuse adapters where there is no transformer to adapt, or one of random weights, which would stay so."""
+    student = recipe.student
+    adapter = next((stage.adapter for stage in recipe.stages if stage.adapter), None)
+    if adapter is None:
+        return
+    if not isinstance(student, TransformerStudent):
+        raise RecipeError(
+            f"distill.adapter: {adapter.method} adapts a transformer, student.architecture is {student.architecture}",
+            hint="choose student.architecture: transformer, or leave distill.adapter out",
+        )
+    if recipe.stages[0].adapter is None:
+        return
+    if student.init == "random" or (student.init == "teacher" and teacher and _other_widths(student, teacher)):
+        raise RecipeError(
+            f"distill.adapter: {adapter.method} leaves the student's weights as they start, which is at random here",
+            hint="choose student.init: teacher and the teacher's widths, or train all weights in the first stage",
+        )
+
+
+def _other_widths(student: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
+    as_deep = student.model_copy(update={"layers": depth_of(teacher)})
+    return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())
+
+
+def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
+    """The config of the transformer that teaches; None for a teacher of another kind."""
+    teacher = recipe.teacher
+    if teacher is None:
+        return None
+    if teacher.scratch is not None:
+        vocabulary = teacher.scratch.vocabulary
+        return scratch_config(teacher.scratch, vocabulary=vocabulary, max_length=recipe.data.max_length)
+    folder = find_model(str(teacher.first))
+    if str(check_checkpoint(folder).get("model_type")).startswith("kd-"):
+        return None
+    return AutoConfig.from_pretrained(folder, local_files_only=True)
+
+
+def _expected(student: Student, teacher: "PreTrainedConfig") -> Shape | None:
+    """The shape that the student will have; None where its own checkpoint says it."""
+    if isinstance(student, TransformerStudent):
+        own = student.init not in ("teacher", "random")
+        return None if own else shape_of_config(student_config(teacher, student))
+    embedding = student.embedding_size or shape_of_config(teacher).embedding_width
+    if student.architecture == "static":
+        return Shape(name="static", depth=0, width=0, embedding_width=embedding, heads=None)
+    return Shape(name="bilstm", depth=1, width=2 * student.hidden_size, embedding_width=embedding, heads=None)

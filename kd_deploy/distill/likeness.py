@@ -1,0 +1,58 @@
+"""How alike the layers of two models are on the same texts, and the layer map that follows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from kd_deploy.distill.layer_map import linear_cka
+from kd_deploy.distill.observe import observe, shape_of
+from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, input_names
+from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+
+SAMPLE = 256  # texts: CKA over some thousands of tokens moves in the third decimal
+
+
+@torch.inference_mode()
+def layer_likeness(
+    student: nn.Module,
+    teacher: nn.Module,
+    *,
+    encoders: tuple[Encoder, Encoder],
+    inputs: Sequence[TextInput],
+    seed: int,
+) -> NDArray[np.float64]:
+    """Linear CKA of every student layer with every teacher layer, [student layers, teacher layers].
+
+    Args:
+        student: As it starts.
+        teacher: The model it learns from.
+        encoders: The tokenizers of both, student's first; texts that they cut into other tokens are left out.
+        inputs: Texts, of which a sample is taken.
+        seed: Of the sample.
+    """
+    picked = np.random.default_rng(seed).permutation(len(inputs))[:SAMPLE]
+    sample = [inputs[row] for row in sorted(picked)]
+    lengths = [[len(one) for one in encoder.encode_all(sample)] for encoder in encoders]
+    texts = [text for text, mine, other in zip(sample, *lengths, strict=True) if mine == other]
+    low, high = (_tokens(model, encoder, texts) for model, encoder in zip((student, teacher), encoders, strict=True))
+    return np.array([[linear_cka(mine, other) for other in high] for mine in low])
+
+
+def _tokens(model: nn.Module, encoder: Encoder, texts: Sequence[TextInput]) -> list[NDArray[np.float32]]:
+    """The outputs of each layer for all tokens of all texts, [N, H] each."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    names = [f"hidden.{layer}" for layer in range(shape_of(model).depth)]
+    encoded = encoder.encode_all(texts)
+    seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    for batch in batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET):
+        arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(model))
+        tensors = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
+        shown, real = observe(model, tensors, names=names), tensors["attention_mask"].bool()
+        for name in names:
+            seen[name].append(shown[name][real].float().cpu().numpy())
+    model.train(was_training)
+    return [np.concatenate(seen[name]) for name in names]

@@ -1,0 +1,75 @@
+"""The tokenizer of a student: its teacher's, or the part of it that the training texts use."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from kd_deploy import progress
+from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
+from kd_deploy.distill.vocabulary import Coverage, Vocabulary, prune_vocabulary
+from kd_deploy.tasks.encoding import TextInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizing:
+    """A folder with the student's tokenizer, and what became of the teacher's vocabulary; None: it is whole.
+
+    `kept` are the teacher's ids that stay, [K], ascending.
+    """
+
+    folder: Path
+    kept: NDArray[np.int64] | None = None
+    coverage: Coverage | None = None
+
+    @property
+    def same_tokens(self) -> bool:
+        """Whether the training texts fall into the tokens that the teacher sees."""
+        return self.coverage is None or self.coverage.unchanged_texts == self.coverage.texts
+
+
+def tokenizing(
+    vocabulary: int | Literal["full", "auto"], *, checkpoint: Path, texts: Sequence[TextInput], work: Path
+) -> Tokenizing:
+    """The student's tokenizer, in the teacher's folder or in one of its own.
+
+    Args:
+        vocabulary: Entries to keep, `auto` for those that the texts use, `full` for all.
+        checkpoint: The teacher's folder.
+        texts: What the student is trained on.
+        work: Where a smaller tokenizer goes; what was there is replaced.
+
+    Raises:
+        RecipeError: The tokenizer cannot be pruned, or not to this size.
+    """
+    if vocabulary == "full":
+        return Tokenizing(folder=checkpoint)
+    size = None if vocabulary == "auto" else vocabulary
+    pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size)
+    _write(pruned, checkpoint, work)
+    found = pruned.coverage
+    progress.say(
+        f"vocabulary: {found.entries_after} of {found.entries_before} entries, {found.unchanged_share:.1%} of the "
+        f"training texts as before, {found.tokens_after / max(1, found.tokens_before) - 1:+.1%} tokens"
+    )
+    return Tokenizing(folder=work, kept=pruned.kept, coverage=found)
+
+
+def _write(pruned: Vocabulary, checkpoint: Path, work: Path) -> None:
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    (work / "tokenizer.json").write_text(json.dumps(pruned.document, ensure_ascii=False), encoding="utf-8")
+    settings = checkpoint / "tokenizer_config.json"
+    if settings.is_file():
+        shutil.copyfile(settings, work / settings.name)
+    pad = int(np.searchsorted(pruned.kept, pad_id_of(checkpoint)))
+    config = check_checkpoint(checkpoint) | {"pad_token_id": pad, "vocab_size": len(pruned.kept)}
+    (work / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file({}, work / "model.safetensors")  # a folder without weights is no checkpoint

@@ -1,0 +1,106 @@
+"""Examples as the trainer's loader asks for them: by number, then padded to a batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from kd_deploy.distill.learner import TEACHER
+from kd_deploy.distill.signals import Signals
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.text_classification import Examples
+
+UNKNOWN = -1  # the target of a text without a label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """What a model is trained on: texts with labels, texts without, and what the teacher says of both.
+
+    The rows are those of `examples`, then those of `unlabeled`; `signals` and `weights`, how much the teacher
+    counts, [N] from 0 to 1, go by them. `rows` are those that take part; None: all.
+    """
+
+    examples: Examples
+    encoder: Encoder
+    signals: Signals | None = None
+    unlabeled: Sequence[TextInput] = ()
+    weights: NDArray[np.float32] | None = None
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def inputs(self) -> tuple[TextInput, ...]:
+        """The texts of all rows."""
+        return (*self.examples.inputs, *self.unlabeled)
+
+
+class Rows(Dataset[dict[str, Any]]):
+    """The rows that take part, encoded, by number."""
+
+    def __init__(self, data: TrainingData) -> None:
+        """Encode every text once."""
+        encoded, targets = data.encoder.encode_all(data.inputs), _targets(data)
+        self._numbers = np.arange(len(encoded)) if data.rows is None else data.rows
+        self.encoded = [encoded[row] for row in self._numbers]
+        self._targets = targets[self._numbers]
+        self._signals = data.signals
+        self._weights = data.weights
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        number = int(self._numbers[row])
+        teacher = {} if self._signals is None else self._signals.of(number)
+        weight = None if self._weights is None else self._weights[number]
+        return {"encoded": self.encoded[row], "target": self._targets[row], "teacher": teacher, "weight": weight}
+
+
+@dataclass(frozen=True, slots=True)
+class Collate:
+    """Rows to a batch of tensors, padded to its longest text."""
+
+    encoder: Encoder
+    names: Sequence[str]
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """The arrays [B, S] of the model, `targets`, `weights`, and the teacher's signals as `teacher:NAME`."""
+        encoded: list[Encoded] = [row["encoded"] for row in rows]
+        arrays = self.encoder.collate(encoded, input_names=self.names)
+        batch = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        batch["targets"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
+        if rows[0]["weight"] is not None:
+            batch["weights"] = torch.from_numpy(np.stack([row["weight"] for row in rows]))
+        for name in rows[0]["teacher"]:
+            batch[TEACHER + name] = torch.from_numpy(_padded([row["teacher"][name] for row in rows]))
+        return batch
+
+
+def _targets(data: TrainingData) -> NDArray[np.int64] | NDArray[np.float32]:
+    """Class ids [N], or an indicator [N, C] where a text may have several classes; UNKNOWN for texts without."""
+    examples, count = data.examples, len(data.inputs)
+    if not examples.labels.is_multi:
+        ids = np.full(count, UNKNOWN, dtype=np.int64)
+        ids[: len(examples)] = [target[0] for target in examples.targets]
+        return ids
+    out = np.full((count, len(examples.labels.names)), UNKNOWN, dtype=np.float32)
+    out[: len(examples)] = 0.0
+    for row, target in enumerate(examples.targets):
+        out[row, list(target)] = 1.0
+    return out
+
+
+def _padded(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """One array of rows [W], stacked; or of rows [n, W], padded on the right with zeros."""
+    if values[0].ndim == 1:
+        return np.stack(values)
+    longest = max(len(one) for one in values)
+    out = np.zeros((len(values), longest, values[0].shape[1]), dtype=values[0].dtype)
+    for row, one in enumerate(values):
+        out[row, : len(one)] = one
+    return out

@@ -1,0 +1,85 @@
+"""One kind of teacher signal on disk: computed once, keyed by the text, reused over epochs and runs.
+
+A cache is a folder of segments. Each holds `keys.npy` (hashes of the inputs), `ends.npy` (where the rows of each
+input end) and `values.npy` (the rows, memory-mapped when read), is written aside and moved into place, and carries
+the hashes of its files: a writer that was killed leaves nothing, and a segment that was damaged is left aside and
+computed again. No pickle.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from kd_deploy import progress
+from kd_deploy.files import sha256_file, staged
+from kd_deploy.tasks.encoding import TextInput
+
+KEY_BYTES = 16
+PARTS = ("keys.npy", "ends.npy", "values.npy")
+
+
+def key_of(one: TextInput) -> bytes:
+    """What an input is found by: a hash of its text."""
+    return hashlib.sha256(json.dumps(one).encode()).digest()[:KEY_BYTES]
+
+
+class SignalCache:
+    """The rows [n, W] of each input: one row for a text, or one for each of its tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open every whole segment in a folder, which need not exist."""
+        self._folder = folder
+        self._rows: dict[bytes, NDArray[np.generic]] = {}
+        for segment in sorted(folder.glob("segment-*")):
+            if _is_whole(segment):
+                self._take(segment)
+            else:
+                progress.say(f"{segment} is damaged and is left aside")
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows
+
+    def __getitem__(self, key: bytes) -> NDArray[np.generic]:
+        return self._rows[key]
+
+    @contextlib.contextmanager
+    def writing(
+        self, keys: Sequence[bytes], *, lengths: Sequence[int], width: int, dtype: DTypeLike
+    ) -> Iterator[list[NDArray[np.generic]]]:
+        """Give the rows [length, W] of each key to be filled; they are kept when the block ends well."""
+        name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        with staged(self._folder / f"segment-{name}") as aside:
+            np.save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
+            np.save(aside / "ends.npy", ends)
+            shape = (int(ends[-1]), width)
+            values = np.lib.format.open_memmap(aside / "values.npy", mode="w+", dtype=dtype, shape=shape)
+            yield _cut(values, ends)
+            values.flush()
+            record = {part: sha256_file(aside / part) for part in PARTS}
+            (aside / "segment.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+        self._take(self._folder / f"segment-{name}")
+
+    def _take(self, segment: Path) -> None:
+        keys = np.load(segment / "keys.npy", allow_pickle=False)
+        ends = np.load(segment / "ends.npy", allow_pickle=False)
+        values = np.load(segment / "values.npy", mmap_mode="r", allow_pickle=False)
+        self._rows |= dict(zip((key.tobytes() for key in keys), _cut(values, ends), strict=True))
+
+
+def _cut(values: NDArray[np.generic], ends: NDArray[np.int64]) -> list[NDArray[np.generic]]:
+    plain = np.asarray(values)  # a view without memmap's own cost for every slice
+    return np.split(plain, ends[:-1])
+
+
+def _is_whole(segment: Path) -> bool:
+    try:
+        record = json.loads((segment / "segment.json").read_text(encoding="utf-8"))
+        return all(sha256_file(segment / part) == record[part] for part in PARTS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,83 @@
+"""The static student: a bag of word vectors, the mean and the maximum over the text, a small head."""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+MODEL_TYPE = "kd-static"
+BIGRAM_PRIME = 1_000_003  # times any token id it stays far below 2⁶³
+BIGRAM_STD = 0.02
+LOW = -1e4  # below any word vector, and finite in half precision too
+TINY = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticConfig:
+    """The sizes of a static student, as its config.json holds them."""
+
+    vocab_size: int
+    embedding_size: int
+    head_size: int
+    num_labels: int
+    pad_token_id: int
+    bigrams: int = 0
+    bigram_size: int = 32
+    dropout: float = 0.3
+
+    def to_dict(self) -> dict[str, int | float]:
+        """The sizes as JSON holds them."""
+        return asdict(self)
+
+
+class Static(nn.Module):
+    """A classifier that looks every token up and runs no layer over the sequence.
+
+    The mean is weighted by a learned number for each entry of the vocabulary, the maximum is taken in each
+    dimension; both go through one hidden layer. Without bigrams the order of the tokens does not count. With
+    them, each pair of neighbours has a vector in a table of hashed buckets, as in Joulin et al. 2017, "Bag of
+    tricks for efficient text classification", arXiv 1607.01759. Padding on either side changes nothing.
+    """
+
+    def __init__(self, config: StaticConfig) -> None:
+        """Random weights of the sizes in `config`; every token starts with the same weight in the mean."""
+        super().__init__()
+        self.sizes = config
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.weight = nn.Embedding(config.vocab_size, 1)
+        nn.init.zeros_(self.weight.weight)
+        self.bigrams = nn.Embedding(config.bigrams, config.bigram_size) if config.bigrams else None
+        if self.bigrams is not None:
+            nn.init.normal_(self.bigrams.weight, std=BIGRAM_STD)
+        pooled = 2 * config.embedding_size + (config.bigram_size if config.bigrams else 0)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(pooled, config.head_size)
+        self.classifier = nn.Linear(config.head_size, config.num_labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
+        """Logits [B, C] of token ids [B, S] under a mask [B, S] of ones and zeros; the token vectors [B, S, E]."""
+        vectors = self.embedding(input_ids)  # [B, S, E]
+        inside = attention_mask[:, :, None].to(vectors.dtype)  # [B, S, 1]
+        pooled = [_maximum(vectors, inside), _mean(vectors, self.weight(input_ids).exp() * inside)]
+        if self.bigrams is not None:
+            pairs = self.bigrams(bigram_buckets(input_ids, buckets=self.sizes.bigrams))  # [B, S - 1, P]
+            pooled.append(_mean(pairs, inside[:, :-1] * inside[:, 1:]))
+        hidden = torch.relu(self.head(self.dropout(torch.cat(pooled, dim=-1))))  # [B, head]
+        logits = self.classifier(self.dropout(hidden))
+        return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
+
+
+def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:
+    """The bucket [B, S - 1] of each pair of neighbours in token ids [B, S]."""
+    return (input_ids[:, :-1] * BIGRAM_PRIME + input_ids[:, 1:]) % buckets
+
+
+def _mean(vectors: Tensor, weights: Tensor) -> Tensor:
+    """The mean [B, D] of vectors [B, S, D] under weights [B, S, 1]; zero where they are all zero."""
+    return (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=TINY)
+
+
+def _maximum(vectors: Tensor, inside: Tensor) -> Tensor:
+    """The maximum [B, D] of vectors [B, S, D] where the mask [B, S, 1] is one; zero where it never is."""
+    return vectors.masked_fill(inside == 0, LOW).amax(dim=1) * inside.amax(dim=1)

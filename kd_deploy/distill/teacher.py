@@ -1,0 +1,70 @@
+"""The teacher of a recipe as a bundle: fine-tuned, trained from scratch, or as it is."""
+
+import shutil
+from pathlib import Path
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill.adopt import check_fits, require_same_kind
+from kd_deploy.distill.checkpoints import find_model, load_model
+from kd_deploy.distill.job import Job
+from kd_deploy.distill.narrowed import Tokenizing
+from kd_deploy.distill.rows import TrainingData
+from kd_deploy.distill.scratch import write_scratch_model
+from kd_deploy.distill.teaching import untaught
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.distill.trainer import evaluate_model
+from kd_deploy.errors import RecipeError
+from kd_deploy.machine import installed_versions
+from kd_deploy.manifest import Lineage
+from kd_deploy.recipe import Teacher
+
+
+def make_teacher(job: Job, output: Path) -> Bundle:
+    """Write the recipe's teacher as a bundle, the first where there are several.
+
+    Raises:
+        TrainingError: Training cannot go on.
+        BundleError: The checkpoint cannot be opened.
+        RecipeError: The recipe asks for what the checkpoint does not have.
+    """
+    teacher = job.recipe.teacher
+    if teacher is None:
+        raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
+    source = _source(job, teacher)
+    check_fits(source, max_length=job.max_length)
+    name = teacher.first or "trained from scratch"
+    if teacher.finetune is None:
+        return _as_it_is(job, source, output, name=name)
+    model = load_model(source, labels=job.labels)
+    teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
+    metrics = job.train(model, teaching, teacher.finetune, what="teacher")
+    lineage = job.lineage(teacher=None, name=name, settings=teacher.finetune, terms=("hard_labels",))
+    return job.write(model, output, tokenizer=source, lineage=lineage, metrics=metrics)
+
+
+def _source(job: Job, teacher: Teacher) -> Path:
+    if teacher.first is not None:
+        return find_model(teacher.first)
+    assert teacher.scratch is not None  # noqa: S101 - the recipe has one of the two
+    folder = job.work / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    seed = teacher.finetune.seed if teacher.finetune else 0
+    write_scratch_model(
+        folder,
+        teacher.scratch,
+        inputs=job.splits.train.inputs,
+        labels=job.labels,
+        max_length=job.max_length,
+        seed=seed,
+    )
+    return folder
+
+
+def _as_it_is(job: Job, source: Path, output: Path, *, name: str) -> Bundle:
+    require_same_kind(source, job.labels, rows=job.splits.train.source)
+    model = load_model(source)
+    data = TrainingData(examples=job.splits.validation, encoder=open_encoder(source, max_length=job.max_length))
+    metrics = evaluate_model(model, data, number_format="fp32")
+    lineage = Lineage(teacher=name, versions=installed_versions())
+    return job.write(model, output, tokenizer=source, lineage=lineage, metrics=metrics)

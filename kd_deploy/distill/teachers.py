@@ -1,0 +1,145 @@
+"""Who teaches: one teacher, or several whose answers are fused; for text-level answers they may be any classifiers."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from kd_deploy import progress
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.fusion import Fusion, fuse
+from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
+from kd_deploy.errors import DataError
+from kd_deploy.manifest import TeacherRecord
+from kd_deploy.recipe import Teacher
+from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.text_classification import Classes, Examples, LabelSpace, predicted_classes, score
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """One of several teachers; `columns` are the places of our classes among its own."""
+
+    name: str
+    folder: Path
+    weight: float
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teachers:
+    """The first teacher, which shows its layers and gives its tokens, and all that answer with it.
+
+    `voices` are empty where the first answers alone; else it is the first of them. `class_scores` [voices, C]
+    say how well each tells each class; `record` what each is worth on validation.
+    """
+
+    model: nn.Module
+    folder: Path
+    max_length: int
+    labels: LabelSpace
+    voices: tuple[Voice, ...] = ()
+    how: Fusion = "weights"
+    class_scores: NDArray[np.float64] | None = None
+    record: tuple[TeacherRecord, ...] = ()
+
+    def signals(self, inputs: Sequence[TextInput], *, names: Collection[str]) -> Signals:
+        """What the first one shows of the inputs, its logits those of all teachers together."""
+        found = teacher_signals(
+            self.model, self.folder, inputs, names=names, max_length=self.max_length, cache=cache_folder()
+        )
+        if not self.voices or LOGITS not in names:
+            return found
+        heard = [_heard(voice, inputs, max_length=self.max_length) for voice in self.voices[1:]]
+        first = found.logits[:, self.voices[0].columns]
+        fused = fuse(
+            [first, *(one.logits for one in heard)],
+            weights=[voice.weight for voice in self.voices],
+            how=self.how,
+            class_scores=self.class_scores,
+            multi=self.labels.is_multi,
+        )
+        return replace(
+            found,
+            rows={**found.rows, LOGITS: list(fused)},
+            computed=found.computed + sum(one.computed for one in heard),
+            reused=found.reused + sum(one.reused for one in heard),
+        )
+
+
+def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Examples, max_length: int) -> Teachers:
+    """The teachers of a recipe, each judged on validation where there are several.
+
+    Args:
+        settings: The section of the recipe; None where the teacher was given otherwise.
+        first: The bundle of the only or the first one.
+        validation: Rows with labels.
+        max_length: Tokens.
+
+    Raises:
+        DataError: A teacher whose classes are not those of the data.
+        BundleError: One that does not open.
+    """
+    labels = validation.labels
+    alone = Teachers(model=load_model(first.path), folder=first.path, max_length=max_length, labels=labels)
+    several = settings.several if settings else ()
+    if not several:
+        return alone
+    folders = [first.path, *(find_model(one.model) for one in several[1:])]
+    voices = tuple(
+        Voice(name=one.model, folder=folder, weight=one.weight, columns=_columns(folder, labels, name=one.model))
+        for one, folder in zip(several, folders, strict=True)
+    )
+    heard = [_heard(voice, validation.inputs, max_length=max_length).logits for voice in voices]
+    given = [predicted_classes(one, labels) for one in heard]
+    scores = np.stack([class_f1(one, validation.targets, count=len(labels.names)) for one in given])
+    assert settings is not None  # noqa: S101 - several come from it
+    together = replace(alone, voices=voices, how=settings.fuse, class_scores=scores)
+    fused = fuse(
+        heard, weights=[one.weight for one in voices], how=settings.fuse, class_scores=scores, multi=labels.is_multi
+    )
+    names = [*(voice.name for voice in voices), f"all, fused by {settings.fuse}"]
+    answers = [*given, predicted_classes(fused, labels)]
+    record = tuple(
+        TeacherRecord(
+            name=name, score=score(one, validation.targets, class_count=len(labels.names))[labels.main_metric]
+        )
+        for name, one in zip(names, answers, strict=True)
+    )
+    for one in record:
+        progress.say(f"teacher {one.name}: validation {labels.main_metric} {one.score:.4f}")
+    return replace(together, record=record)
+
+
+def class_f1(predicted: Sequence[Classes], actual: Sequence[Classes], *, count: int) -> NDArray[np.float64]:
+    """F1 of each class, [count], 0 to 1; 0 for one that occurs nowhere."""
+    found = np.zeros((2, len(actual), count), dtype=bool)
+    for side, rows in enumerate((predicted, actual)):
+        for row, classes in enumerate(rows):
+            found[side, row, list(classes)] = True
+    hits, total = (found[0] & found[1]).sum(axis=0), found.sum(axis=(0, 1))
+    return np.asarray(2 * hits / np.maximum(total, 1))
+
+
+def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Signals:
+    """The logits of one teacher, in the order of our classes."""
+    found = teacher_signals(
+        load_model(voice.folder), voice.folder, inputs, names=(LOGITS,), max_length=max_length, cache=cache_folder()
+    )
+    return replace(found, rows={LOGITS: list(found.logits[:, voice.columns])})
+
+
+def _columns(folder: Path, labels: LabelSpace, *, name: str) -> tuple[int, ...]:
+    own = labels_of(folder)
+    if own is None:
+        raise DataError(f"the teacher {name} has no classification head", hint="kd-deploy finetune gives it one")
+    if set(own.names) != set(labels.names) or own.problem_type != labels.problem_type:
+        raise DataError(
+            f"the teacher {name} has the classes {list(own.names)}, the data {list(labels.names)}",
+            hint="teachers that answer together must know the same classes",
+        )
+    return tuple(own.names.index(one) for one in labels.names)

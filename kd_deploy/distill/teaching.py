@@ -1,0 +1,215 @@
+"""A student before its teacher: the objective fitted to both, and where the teacher's signals come from."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from kd_deploy import progress
+from kd_deploy.distill.layer_map import best_map
+from kd_deploy.distill.likeness import layer_likeness
+from kd_deploy.distill.narrowed import Tokenizing
+from kd_deploy.distill.observe import shape_of
+from kd_deploy.distill.precision import choose_format
+from kd_deploy.distill.rows import TrainingData
+from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits
+from kd_deploy.distill.teachers import Teachers
+from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.distill.transfer import teacher_weights, transfer_texts
+from kd_deploy.errors import RecipeError
+from kd_deploy.manifest import RoundRecord, TrainingRecord
+from kd_deploy.recipe import Distill, HardLabels
+from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.splits import Splits
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Teaching:
+    """An objective that is ready, the texts it is for, and the teacher's signals: kept, or live.
+
+    `layer_map` and `likeness` say what `layers: auto` found; None where no term asked for it.
+    """
+
+    objective: Objective
+    data: TrainingData
+    live: LiveTeacher | None = None
+    layer_map: tuple[tuple[int, int], ...] | None = None
+    likeness: Matrix | None = None
+
+    def record(
+        self, tokens: Tokenizing, teachers: Teachers | None = None, *, rounds: tuple[RoundRecord, ...] = ()
+    ) -> TrainingRecord:
+        """What a bundle says of it."""
+        data, signals, coverage = self.data, self.data.signals, tokens.coverage
+        return TrainingRecord(
+            labelled=len(data.examples),
+            unlabelled=len(data.unlabeled),
+            taking_part=len(data.inputs) if data.rows is None else len(data.rows),
+            asked=signals.computed + signals.reused if signals else 0,
+            computed=signals.computed if signals else 0,
+            vocabulary=coverage.entries_after if coverage else None,
+            vocabulary_before=coverage.entries_before if coverage else None,
+            texts_unchanged=coverage.unchanged_share if coverage else None,
+            layer_map=self.layer_map,
+            likeness=self.likeness,
+            teachers=teachers.record if teachers else (),
+            rounds=rounds,
+        )
+
+
+def untaught(splits: Splits, tokens: Tokenizing, *, max_length: int) -> Teaching:
+    """Labels alone: what a teacher and a control are trained on."""
+    encoder = open_encoder(tokens.folder, max_length=max_length)
+    return Teaching(objective=labels_alone(), data=TrainingData(examples=splits.train, encoder=encoder))
+
+
+def prepare(
+    student: nn.Module, teachers: Teachers, *, splits: Splits, settings: Distill, tokens: Tokenizing
+) -> Teaching:
+    """Fit the objective of a stage to both models, gather the texts, and ask the teachers about them.
+
+    Where the student chooses what to ask (`active`), nothing is asked yet.
+
+    Args:
+        student: As it starts, over the entries that `tokens` keeps.
+        teachers: Who teaches.
+        splits: The rows of the recipe.
+        settings: The stage.
+        tokens: The student's tokenizer.
+
+    Raises:
+        RecipeError: A term that does not fit the models, or no texts to learn from.
+    """
+    theirs = open_encoder(teachers.folder, max_length=teachers.max_length)
+    ours = open_encoder(tokens.folder, max_length=teachers.max_length)
+    matrix = None
+    if any(getattr(term, "layers", None) == "auto" for term in settings.objective):
+        encoders = (ours, theirs)
+        matrix = layer_likeness(
+            student, teachers.model, encoders=encoders, inputs=splits.train.inputs, seed=settings.seed
+        )
+    chosen = best_map(matrix) if matrix is not None else None
+    if chosen is not None:
+        progress.say(f"layer map by likeness: {', '.join(f'{low} from {high}' for low, high in chosen)}")
+    ground = Ground(
+        student=shape_of(student),
+        teacher=shape_of(teachers.model),
+        several=splits.labels.is_multi,
+        classes=len(splits.labels.names),
+        auto=chosen,
+        same_tokens=tokens.same_tokens,
+    )
+    objective = build_objective(settings.objective, ground)
+    labelled = TrainingData(examples=splits.train, encoder=theirs)
+    teaching = Teaching(
+        objective=objective,
+        data=_texts(splits, settings, teachers=teachers, encoder=theirs) if objective.teacher_names else labelled,
+        layer_map=chosen,
+        likeness=None if matrix is None else tuple(tuple(float(x) for x in row) for row in np.round(matrix, 4)),
+    )
+    if settings.active is not None:
+        return _answers_later(teaching, encoder=ours)
+    return _answered(teaching, teachers, ground, settings=settings, tokens=tokens, encoder=ours)
+
+
+def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: Encoder) -> TrainingData:
+    """The rows of a stage: those with labels first, whether they take part or not."""
+    texts = transfer_texts(
+        splits, settings, teacher=teachers.model, checkpoint=teachers.folder, max_length=teachers.max_length
+    )
+    data = TrainingData(examples=splits.train, encoder=encoder, unlabeled=texts)
+    if settings.texts != "unlabelled":
+        return data
+    if not texts:
+        raise RecipeError("distill.texts: unlabelled, but data.unlabeled names no texts", hint="name a file there")
+    return replace(data, rows=np.arange(len(splits.train), len(data.inputs)))
+
+
+def _answers_later(teaching: Teaching, *, encoder: Encoder) -> Teaching:
+    deeper = sorted(set(teaching.objective.teacher_names) - {LOGITS})
+    if deeper:
+        raise RecipeError(
+            f"distill.active asks a teacher for its answers alone, and the objective needs its {deeper[0]} too",
+            hint="use terms over logits",
+        )
+    if not teaching.objective.teacher_names:
+        raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
+    return replace(teaching, data=replace(teaching.data, encoder=encoder))
+
+
+def _answered(
+    teaching: Teaching, teachers: Teachers, ground: Ground, *, settings: Distill, tokens: Tokenizing, encoder: Encoder
+) -> Teaching:
+    kept, live = _sources(teaching.objective, ground, data=teaching.data, settings=settings)
+    if live and tokens.kept is not None:
+        raise RecipeError(
+            f"distill.cache_gb {settings.cache_gb:g} is too little for the teacher's layers, and beside a smaller "
+            "student.vocabulary they must be kept",
+            hint="raise distill.cache_gb, or set student.vocabulary: full",
+        )
+    data = _signalled(teaching.data, teachers, names=kept, settings=settings)
+    teacher = teachers.model
+    return replace(
+        teaching,
+        data=replace(data, encoder=encoder),
+        live=LiveTeacher(teacher, live, chosen=choose_format("auto", teacher)) if live else None,
+    )
+
+
+def _sources(
+    objective: Objective, ground: Ground, *, data: TrainingData, settings: Distill
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Which signals are kept on disk, and which the teacher gives live."""
+    names = objective.teacher_names
+    if not settings.samples.all_count:
+        names = tuple(sorted({*names, LOGITS}))
+    inner = set(names) - {LOGITS}
+    tokens = sum(len(one) for one in data.encoder.encode_all(tuple(set(data.inputs)))) if inner else 0
+    if fits(ground.teacher, names=names, tokens=tokens, limit_gb=settings.cache_gb, cache=cache_folder()):
+        return names, ()
+    progress.say(
+        f"the teacher's layers for {tokens} tokens do not fit distill.cache_gb {settings.cache_gb:g}: it answers live"
+    )
+    return tuple({LOGITS} & set(names)), tuple(sorted(inner))
+
+
+def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...], settings: Distill) -> TrainingData:
+    """The data with the teachers' signals, and with how much they count on each row."""
+    if not names:
+        return data
+    signals = teachers.signals(data.inputs, names=names)
+    progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
+    if settings.samples.all_count:
+        return replace(data, signals=signals)
+    return counting(replace(data, signals=signals), settings)
+
+
+def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool_] | None = None) -> TrainingData:
+    """The data with how much the teacher counts on each row, and without the rows from which nothing is learned.
+
+    Args:
+        data: With signals.
+        settings: Whom to trust, and whether labels count.
+        answered: The rows [N] that the teacher was asked about; None: all.
+
+    Raises:
+        RecipeError: No row is left.
+    """
+    assert data.signals is not None  # noqa: S101 - the caller has just asked
+    weights = teacher_weights(data.signals.logits, data.examples, settings.samples)
+    if answered is not None:
+        weights = weights * answered
+    by_label = any(isinstance(term, HardLabels) for term in settings.objective)
+    labelled = np.arange(len(weights)) < len(data.examples)
+    counts = (weights > 0) | (labelled & by_label)
+    if data.rows is not None:
+        counts &= np.isin(np.arange(len(weights)), data.rows)
+    rows = np.flatnonzero(counts)
+    progress.say(f"the teacher counts on {int((weights > 0).sum())} of {len(weights)} texts")
+    if not len(rows):
+        raise RecipeError("distill.samples leaves no text to learn from", hint="lower min_confidence, or raise wrong")
+    return replace(data, signals=data.signals, weights=weights.astype(np.float32), rows=rows)

@@ -1,0 +1,84 @@
+"""One term of an objective, ready to use: what it looks at, what it has to learn itself, and its value."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from kd_deploy.recipe.section import Schedule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One batch as an objective sees it: the signals of both models, the labels, and how far the training is.
+
+    A target below 0 is a text without a label. `weights` [B], 0 to 1, say how much the teacher counts; None: 1.
+    """
+
+    student: Mapping[str, Tensor]
+    teacher: Mapping[str, Tensor]
+    mask: Tensor
+    targets: Tensor
+    share: float = 0.0
+    weights: Tensor | None = None
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which examples have a label, [B], bool."""
+        return self.targets.flatten(1).ge(0).all(dim=1) if self.several else self.targets.ge(0)
+
+    @property
+    def several(self) -> bool:
+        """Whether an example may have several labels: the targets are an indicator [B, C], not ids [B]."""
+        return self.targets.dim() == 2  # noqa: PLR2004
+
+
+class Term(nn.Module):
+    """A weighted part of the loss.
+
+    A term of one's own, from Python: `Term("mine", compute=lambda seen: ..., teacher=("logits",))`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        compute: Callable[[Seen], Tensor],
+        weight: float | Schedule = 1.0,
+        student: Sequence[str] = (),
+        teacher: Sequence[str] = (),
+        learned: nn.Module | None = None,
+        answers: bool = True,
+    ) -> None:
+        """Describe a term.
+
+        Args:
+            name: As the recipe and the logs call it.
+            compute: The loss of a batch, [], float32, before the weight.
+            weight: A number, or one that changes over the training.
+            student: What it looks at in the student, besides the logits; names as in `observe`.
+            teacher: What it looks at in the teacher; empty: it needs no teacher.
+            learned: Projections that are trained along and thrown away.
+            answers: Whether it teaches the answer itself; a term over layers alone leaves the head as it is.
+        """
+        super().__init__()
+        self.name = name
+        self.weight = weight
+        self.student = tuple(student)
+        self.teacher = tuple(teacher)
+        self.learned = learned
+        self.answers = answers
+        self._compute = compute
+
+    def forward(self, seen: Seen) -> Tensor:
+        """The weighted loss of a batch, []."""
+        return scheduled(self.weight, seen.share) * self._compute(seen)
+
+
+def scheduled(value: float | Schedule, share: float) -> float:
+    """The value of a number or a schedule when `share` of the training, 0 to 1, is done."""
+    if not isinstance(value, Schedule):
+        return value
+    passed = share if value.shape == "linear" else (1 - math.cos(math.pi * share)) / 2
+    return value.start + (value.end - value.start) * passed

@@ -1,0 +1,81 @@
+"""What a student learns from besides its labels: texts without labels, texts made anew, and how much each counts."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from kd_deploy import progress
+from kd_deploy.distill.augment import augmented
+from kd_deploy.distill.neighbours import Neighbours
+from kd_deploy.distill.observe import word_vectors
+from kd_deploy.distill.selection import keep_confident, right_or_weight
+from kd_deploy.distill.tokenizer_files import tokenizer_settings
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import Augment, Distill, Samples
+from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.splits import Splits
+from kd_deploy.tasks.text_classification import Examples
+
+
+def transfer_texts(
+    splits: Splits, settings: Distill, *, teacher: nn.Module, checkpoint: Path, max_length: int
+) -> tuple[TextInput, ...]:
+    """The texts without labels that a student learns from: those of the recipe, and those made of all others.
+
+    Args:
+        splits: The rows of the recipe.
+        settings: How the student learns.
+        teacher: The classifier whose word vectors say which words are near.
+        checkpoint: Its folder.
+        max_length: Tokens.
+
+    Raises:
+        RecipeError: Words are to be masked, and the teacher's tokenizer has no mask token.
+    """
+    made: list[TextInput] = []
+    unlabeled = () if settings.texts == "labelled" else splits.unlabeled
+    labelled = () if settings.texts == "unlabelled" else splits.train.inputs
+    if settings.augment is not None and (labelled or unlabeled):
+        made = _made(
+            (*labelled, *unlabeled),
+            settings.augment,
+            teacher=teacher,
+            checkpoint=checkpoint,
+            max_length=max_length,
+        )
+        progress.say(f"augmentation: {len(made)} new texts")
+    return (*unlabeled, *made)
+
+
+def teacher_weights(logits: NDArray[np.float32], examples: Examples, settings: Samples) -> NDArray[np.float32]:
+    """How much the teacher counts on each row, [N], from 0 to 1.
+
+    Args:
+        logits: The teacher's, [N, C]: the rows of `examples` first, then those without labels.
+        examples: The rows with labels.
+        settings: The limits.
+    """
+    multi = examples.labels.is_multi
+    sure = keep_confident(logits, threshold=settings.min_confidence, top_share=settings.top_share, multi=multi)
+    weights = sure.astype(np.float32)
+    known = slice(0, len(examples))
+    weights[known] *= right_or_weight(logits[known], examples.targets, wrong=settings.wrong, multi=multi)
+    return weights
+
+
+def _made(
+    inputs: tuple[TextInput, ...], settings: Augment, *, teacher: nn.Module, checkpoint: Path, max_length: int
+) -> list[TextInput]:
+    mask = str(tokenizer_settings(checkpoint, "").get("mask_token") or "")
+    vocabulary = open_encoder(checkpoint, max_length=max_length).tokenizer.get_vocab()
+    if settings.mask and mask not in vocabulary:
+        raise RecipeError(
+            f"distill.augment.mask: the tokenizer of {checkpoint} has no mask token", hint="set distill.augment.mask: 0"
+        )
+    neighbours = None
+    if settings.replace:
+        neighbours = Neighbours.of(vocabulary, word_vectors(teacher).weight.detach().float().cpu().numpy())
+    return augmented(inputs, settings, neighbours=neighbours, mask_token=mask)

@@ -1,0 +1,157 @@
+"""The content of bundle.json: what a bundle is, where it comes from, and every file in it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _inside(name: str) -> str:
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} is not inside the bundle")
+    return name
+
+
+class Part(BaseModel):
+    """The rules of every part of the manifest."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class FileRecord(Part):
+    """What a file must be."""
+
+    sha256: str
+    size_bytes: int
+
+
+class KeptInFp32(Part):
+    """Operators that were not quantised, and why."""
+
+    operator: str
+    count: int
+    why: str
+
+
+class ParityRecord(Part):
+    """How far two forms of one model were apart over the shapes and paddings that were tried."""
+
+    against: str
+    cases: int
+    max_abs_error: float
+    worst_case: str
+
+
+class GraphRecord(Part):
+    """One ONNX file: how it was made and what it was found to be worth."""
+
+    precision: str
+    opset: int
+    ir_version: int
+    backend: str
+    quantized_operators: dict[str, int] = {}
+    kept_in_fp32: tuple[KeptInFp32, ...] = ()
+    reduce_range: bool = False
+    steps: tuple[str, ...] = ()
+    parity: ParityRecord
+    metric: float | None = None
+    metric_drop: float | None = None
+    batch_sensitivity: float | None = None
+
+
+class Lineage(Part):
+    """Where the model comes from."""
+
+    teacher: str | None = None
+    teacher_sha256: str | None = None
+    data_sha256: str | None = None
+    recipe_sha256: str | None = None
+    seed: int | None = None
+    objective: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+
+
+class TeacherRecord(Part):
+    """What one of several teachers, or all together, is worth on validation."""
+
+    name: str
+    score: float
+
+
+class RoundRecord(Part):
+    """How many texts the teacher had been asked about after a round, and the student's score on validation then."""
+
+    asked: int
+    score: float
+
+
+class TrainingRecord(Part):
+    """What a student learned from in a stage: rows, teachers' answers, vocabulary, layers.
+
+    `asked` counts the different texts that the teacher was asked about, `computed` those that no cache held;
+    `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
+    """
+
+    labelled: int
+    unlabelled: int = 0
+    taking_part: int
+    asked: int = 0
+    computed: int = 0
+    vocabulary: int | None = None
+    vocabulary_before: int | None = None
+    texts_unchanged: float | None = None
+    layer_map: tuple[tuple[int, int], ...] | None = None
+    likeness: tuple[tuple[float, ...], ...] | None = None
+    teachers: tuple[TeacherRecord, ...] = ()
+    rounds: tuple[RoundRecord, ...] = ()
+
+
+class Manifest(Part):
+    """The content of bundle.json."""
+
+    schema_version: Literal[1] = 1
+    created: str
+    kd_deploy: str
+    task: str
+    architecture: str
+    labels: tuple[str, ...]
+    problem_type: Literal["single_label_classification", "multi_label_classification"]
+    max_length: int
+    padding_side: Literal["left", "right"] = "right"
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ("logits",)
+    parameters: int
+    lineage: Lineage = Lineage()
+    metrics: dict[str, float] = {}
+    training: tuple[TrainingRecord, ...] = ()
+    graphs: dict[str, GraphRecord] = {}
+    files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = {}
+
+
+def told(records: tuple[TrainingRecord, ...]) -> tuple[str, ...]:
+    """What a student learned from, stage after stage, as sentences."""
+    if len(records) == 1:
+        return tuple(_told(records[0]))
+    return tuple(f"Stage {number}: {one}" for number, record in enumerate(records, start=1) for one in _told(record))
+
+
+def _told(record: TrainingRecord) -> Iterator[str]:
+    texts = f"It learned from {record.labelled} texts with labels and {record.unlabelled} without"
+    left_out = record.labelled + record.unlabelled - record.taking_part
+    asked = f"the teacher answered {record.asked} different texts, {record.computed} of them not from the cache"
+    yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}."
+    if record.teachers:
+        yield f"Teachers on validation: {', '.join(f'{one.name} {one.score:.4f}' for one in record.teachers)}."
+    if record.rounds:
+        bought = "; ".join(f"after {one.asked} texts {one.score:.4f}" for one in record.rounds)
+        yield f"It chose what to ask the teacher; on validation, {bought}."
+    if record.vocabulary is not None and record.texts_unchanged is not None:
+        yield (
+            f"It keeps {record.vocabulary} of {record.vocabulary_before} vocabulary entries; "
+            f"{record.texts_unchanged:.1%} of its training texts fall into the same tokens as before."
+        )
+    if record.layer_map is not None and record.likeness is not None:
+        pairs = ", ".join(f"{low} learns from {high}" for low, high in record.layer_map)
+        rows = "; ".join(f"{k}: {' '.join(f'{x:.2f}' for x in row)}" for k, row in enumerate(record.likeness))
+        yield f"Layers by likeness: {pairs}. Linear CKA with each teacher layer, by student layer: {rows}."

@@ -1,0 +1,32 @@
+"""What the stages of a run depend on besides the recipe: the content of models, as JSON values."""
+
+from pathlib import Path
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.files import sha256_file
+from kd_deploy.recipe import Teacher
+
+
+def signature(bundle: Bundle) -> list[str]:
+    """What a bundle's answers depend on: weights, tokenizer, classes."""
+    files = bundle.manifest.files
+    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *bundle.manifest.labels]
+
+
+def model_files(teacher: Teacher | None) -> list[str]:
+    """The weights of the first teacher; none for one from scratch."""
+    return _weights(teacher.first) if teacher and teacher.first else []
+
+
+def voices(teacher: Teacher | None) -> list[object]:
+    """What a student's training depends on where several teachers answer; empty where there is one."""
+    if teacher is None or not teacher.several:
+        return []
+    return [teacher.fuse, *([one.weight, _weights(one.model)] for one in teacher.several)]
+
+
+def _weights(reference: str) -> list[str]:
+    from kd_deploy.distill.checkpoints import find_model
+
+    folder: Path = find_model(reference)
+    return [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]

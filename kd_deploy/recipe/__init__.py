@@ -1,0 +1,35 @@
+"""What to do: the recipe as frozen sections, one file for each, read from YAML and checked whole."""
+
+from kd_deploy.recipe.data import Data
+from kd_deploy.recipe.distill import Active, Augment, Distill, Samples
+from kd_deploy.recipe.objective import HardLabels, LogitMse, SoftTargets, Term
+from kd_deploy.recipe.outcome import Benchmark, Export, Gates, ReportOptions
+from kd_deploy.recipe.student import BilstmStudent, StaticStudent, Student, TransformerStudent
+from kd_deploy.recipe.teacher import OneTeacher, ScratchModel, Teacher
+from kd_deploy.recipe.training import Training
+from kd_deploy.recipe.whole import Recipe
+
+__all__ = [
+    "Active",
+    "Augment",
+    "Benchmark",
+    "BilstmStudent",
+    "Data",
+    "Distill",
+    "Export",
+    "Gates",
+    "HardLabels",
+    "LogitMse",
+    "OneTeacher",
+    "Recipe",
+    "ReportOptions",
+    "Samples",
+    "ScratchModel",
+    "SoftTargets",
+    "StaticStudent",
+    "Student",
+    "Teacher",
+    "Term",
+    "Training",
+    "TransformerStudent",
+]

@@ -1,0 +1,100 @@
+"""How the student learns: from which texts, by which objective, in one stage or several."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from kd_deploy.recipe.adapter import Adapter
+from kd_deploy.recipe.objective import HardLabels, SoftTargets, Term
+from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section
+from kd_deploy.recipe.training import Training
+
+
+class Augment(Section):
+    """New texts made of the training texts, for the teacher to answer."""
+
+    mask: Fraction = Field(0.1, description="Share of the words that are masked.")
+    replace: Fraction = Field(0.1, description="Share of the words replaced by a neighbour among the teacher's.")
+    ngram: Fraction = Field(0.25, description="Share of the texts cut to one to five words.")
+    copies: PositiveInt = Field(1, description="New texts for each text, at most.")
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_draw_a_word(self) -> Self:
+        if self.mask + self.replace > 1:
+            raise ValueError("mask and replace are shares of the same words: together they may be 1 at most")
+        return self
+
+
+class Samples(Section):
+    """Where the teacher counts: its terms learn nothing from rows below a limit; labels count all the same."""
+
+    min_confidence: Fraction | None = Field(None, description="Probability that the teacher gives its answer.")
+    top_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Share of the rows of each class, the surest ones, as the teacher sees it."
+    )
+    wrong: Fraction = Field(1.0, description="Weight of the teacher where its answer is not the label; 0: none.")
+
+    @property
+    def all_count(self) -> bool:
+        """Whether the teacher counts alike everywhere."""
+        return self.min_confidence is None and self.top_share is None and self.wrong == 1
+
+
+class Active(Section):
+    """The student chooses, round by round, which texts the teacher is asked about."""
+
+    budget: PositiveInt = Field(description="Texts that the teacher is asked about, at most.")
+    rounds: PositiveInt = Field(4, description="Parts in which the budget is spent, with a training after each.")
+    strategy: Literal["random", "uncertainty", "margin", "disagreement", "diversity"] = Field(
+        "margin",
+        description="Which texts: any; the least certain; those between two classes; those on which two passes "
+        "under dropout differ; those unlike all asked before.",
+    )
+
+    @model_validator(mode="after")
+    def _a_text_a_round(self) -> Self:
+        if self.rounds > self.budget:
+            raise ValueError(f"rounds {self.rounds} is more than the budget of {self.budget} texts")
+        return self
+
+
+class Distill(Training):
+    """How the student learns from the teacher."""
+
+    objective: Annotated[tuple[Term, ...], Field(min_length=1)] = (
+        SoftTargets(term="soft_targets", weight=0.9),
+        HardLabels(term="hard_labels", weight=0.1),
+    )
+    epochs: PositiveInt = 4
+    learning_rate: PositiveFloat = 2e-4
+    texts: Literal["all", "labelled", "unlabelled"] = Field(
+        "all", description="Which texts it learns from: those of data.train, those of data.unlabeled, or both."
+    )
+    augment: Augment | None = Field(None, description="Left out: no texts are made.")
+    active: Active | None = Field(None, description="Left out: the teacher is asked about every text.")
+    samples: Samples = Samples()
+    cache_gb: Annotated[float, Field(ge=0)] = Field(
+        8.0, description="Most that the teacher's layers may take on disk; beyond it the teacher answers live."
+    )
+    adapter: Adapter | None = Field(None, description="Left out: all weights of the student are trained.")
+    control: bool = Field(True, description="Also train the same student on labels alone, for the report.")
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if all(term.weight == 0 for term in self.objective):
+            raise ValueError("every term of the objective has weight 0")
+        if self.active and self.texts != "all":
+            raise ValueError("active chooses among all texts: leave texts out")
+        return self
+
+
+def _form(value: Any) -> str:
+    return "<stages>" if isinstance(value, list | tuple) else "<stage>"
+
+
+Stages = Annotated[
+    Annotated[Distill, Tag("<stage>")]
+    | Annotated[Annotated[tuple[Distill, ...], Field(min_length=1)], Tag("<stages>")],
+    Discriminator(_form),
+]

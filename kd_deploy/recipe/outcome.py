@@ -1,0 +1,45 @@
+"""What is made of a student and shown of it: export, benchmark, report."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kd_deploy.recipe.section import PositiveInt, Section
+
+Precision = Literal["fp32", "int8"]
+
+
+class Export(Section):
+    """Which ONNX files to write, and what they may cost."""
+
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32", "int8")
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        0.01, description="Of the main metric on validation, absolute, against the torch model. null: no gate."
+    )
+    opset: Annotated[int, Field(ge=14, le=18)] = 17
+
+
+class Benchmark(Section):
+    """What to measure."""
+
+    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu",)
+    threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 8)
+    sequence_lengths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 128)
+    rounds: PositiveInt = Field(5, description="Targets take turns, this many times.")
+    texts: PositiveInt = Field(200, description="Texts of the data that each round answers one by one.")
+
+
+class Gates(Section):
+    """Limits for the last precision exported; a miss is exit code 10, the report is written all the same."""
+
+    min_retained: Annotated[float, Field(gt=0)] | None = None
+    min_speedup: Annotated[float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+
+
+class ReportOptions(Section):
+    """How the report is written, and what it must show."""
+
+    formats: Annotated[tuple[Literal["html", "md", "json"], ...], Field(min_length=1)] = ("html", "md", "json")
+    gates: Gates = Gates()

@@ -1,0 +1,68 @@
+"""The kinds and sizes of students."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from kd_deploy.recipe.section import PositiveInt, Section
+
+
+def _form(value: Any) -> str:
+    return "<name>" if isinstance(value, str) else "<number>"
+
+
+Vocabulary = Annotated[
+    Annotated[Literal["full", "auto"], Tag("<name>")] | Annotated[PositiveInt, Tag("<number>")], Discriminator(_form)
+]
+
+
+class AnyStudent(Section):
+    """What every student has."""
+
+    vocabulary: Vocabulary = Field(
+        "full", description="Entries of the teacher's vocabulary to keep; auto: those that the training texts use."
+    )
+
+
+class TransformerStudent(AnyStudent):
+    """The teacher's family with fewer layers, or with other widths."""
+
+    architecture: Literal["transformer"] = "transformer"
+    layers: PositiveInt | None = Field(None, description="Left out: half of the teacher's.")
+    hidden_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
+    intermediate_size: PositiveInt | None = Field(
+        None, description="Left out: in the teacher's proportion to hidden_size."
+    )
+    attention_heads: PositiveInt | None = Field(None, description="Left out: as wide as the teacher's.")
+    init: str = Field("teacher", description="teacher, random, or a checkpoint.")
+    teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="Which teacher layers to copy, from 0. Left out: evenly spread, first and last among them."
+    )
+
+
+class BilstmStudent(AnyStudent):
+    """Word vectors, a bidirectional LSTM, a small head (Tang et al. 2019)."""
+
+    architecture: Literal["bilstm"]
+    hidden_size: PositiveInt = Field(256, description="Of each direction.")
+    layers: PositiveInt = 1
+    embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
+    head_size: PositiveInt = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
+
+
+class StaticStudent(AnyStudent):
+    """Word vectors, their weighted mean and their maximum, a small head: no layer runs over the text."""
+
+    architecture: Literal["static"]
+    embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
+    head_size: PositiveInt = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    bigrams: Annotated[int, Field(ge=0)] = Field(
+        0, description="Buckets for pairs of neighbouring tokens (Joulin et al. 2017); 0: the order does not count."
+    )
+    init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
+
+
+Student = Annotated[TransformerStudent | BilstmStudent | StaticStudent, Field(discriminator="architecture")]

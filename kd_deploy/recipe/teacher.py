@@ -1,0 +1,76 @@
+"""Where the teacher comes from: a checkpoint, several of them, or a training from nothing."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from kd_deploy.recipe.section import NotNegative, PositiveInt, Section
+from kd_deploy.recipe.training import Training
+
+
+class ScratchModel(Section):
+    """A BERT-like encoder with random weights and a WordPiece vocabulary learned from the training texts."""
+
+    layers: PositiveInt = 4
+    hidden_size: PositiveInt = 256
+    attention_heads: PositiveInt = 4
+    vocabulary: Annotated[int, Field(ge=100)] = 8000
+
+
+class OneTeacher(Section):
+    """One of several teachers."""
+
+    model: str = Field(description="A checkpoint folder, a bundle, or a hub id.")
+    weight: NotNegative = 1.0
+
+
+def _form(value: Any) -> str:
+    return "<several>" if isinstance(value, list | tuple) else "<one>"
+
+
+Models = Annotated[
+    Annotated[str | None, Tag("<one>")]
+    | Annotated[Annotated[tuple[OneTeacher, ...], Field(min_length=1)], Tag("<several>")],
+    Discriminator(_form),
+]
+
+
+class Teacher(Section):
+    """The model to learn from, or several.
+
+    The first of several is the one that the student is built from and compared with; the others teach along
+    with their answers alone, so that their sizes and vocabularies may be any.
+    """
+
+    model: Models = Field(
+        None, description="A checkpoint folder, a bundle, a hub id; or a list of {model, weight}: several teachers."
+    )
+    fuse: Literal["weights", "confidence", "best_per_class"] = Field(
+        "weights",
+        description="Several teachers: by their weights; by their weights and how sure each is of a text; or for each "
+        "class the one that tells it best on validation.",
+    )
+    scratch: ScratchModel | None = Field(None, description="Instead of model: train one from nothing.")
+    finetune: Training | None = Field(None, description="Left out: the teacher is used as it is.")
+
+    @property
+    def first(self) -> str | None:
+        """The checkpoint that the student is built from and compared with; None for one from scratch."""
+        return self.model[0].model if isinstance(self.model, tuple) else self.model
+
+    @property
+    def several(self) -> tuple[OneTeacher, ...]:
+        """All teachers where there are several; else empty."""
+        return self.model if isinstance(self.model, tuple) and len(self.model) > 1 else ()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.model is None) == (self.scratch is None):
+            raise ValueError("give either model or scratch")
+        if self.scratch and not self.finetune:
+            raise ValueError("a teacher from scratch knows nothing yet: give finetune as well")
+        if self.several and self.finetune:
+            raise ValueError("several teachers are used as they are: fine-tune each by itself first")
+        if self.several and not any(one.weight for one in self.several):
+            raise ValueError("every teacher has weight 0")
+        return self

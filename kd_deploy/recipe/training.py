@@ -1,0 +1,26 @@
+"""How a model is trained, whatever it learns from."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kd_deploy.recipe.section import Fraction, NotNegative, PositiveFloat, PositiveInt, Section
+
+
+class Training(Section):
+    """How a model is trained, whatever its objective."""
+
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 5e-5
+    warmup: Fraction = Field(0.1, description="Share of the steps in which the learning rate rises.")
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    gradient_accumulation: PositiveInt = 1
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")
+    patience: PositiveInt | None = Field(
+        None, description="Stop after so many epochs without a better one on validation. Left out: all epochs."
+    )
+    fgm: NotNegative = Field(0.0, description="Length of the worst step of the word vectors to learn against too.")
+    r_drop: NotNegative = Field(0.0, description="Weight of the agreement between two passes under dropout.")
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    seed: int = 0

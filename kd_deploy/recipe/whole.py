@@ -1,0 +1,80 @@
+"""The whole recipe: read from YAML, checked at once, every fault with its path."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe.data import Data
+from kd_deploy.recipe.distill import Distill, Stages
+from kd_deploy.recipe.faults import describe_faults
+from kd_deploy.recipe.outcome import Benchmark, Export, ReportOptions
+from kd_deploy.recipe.section import Section
+from kd_deploy.recipe.student import Student, TransformerStudent
+from kd_deploy.recipe.teacher import Teacher
+from kd_deploy.recipe.text import override_key, parse, read_text
+
+TaskName = Literal["text-classification"]
+
+
+class Recipe(Section):
+    """One whole job, from data and teacher to report."""
+
+    version: Literal[1]
+    task: TaskName
+    data: Data = Data()
+    teacher: Teacher | None = None
+    student: Student = TransformerStudent()
+    distill: Stages = Field(Distill(), description="One stage, or a list of stages that follow each other.")
+    export: Export = Export()
+    benchmark: Benchmark = Benchmark()
+    report: ReportOptions = ReportOptions()
+
+    @property
+    def stages(self) -> tuple[Distill, ...]:
+        """How the student learns, stage after stage."""
+        return self.distill if isinstance(self.distill, tuple) else (self.distill,)
+
+    @property
+    def control(self) -> bool:
+        """Whether the same student is to be trained on labels alone as well."""
+        return all(stage.control for stage in self.stages)
+
+    @classmethod
+    def load(cls, path: Path, *, overrides: tuple[str, ...] = ()) -> Self:
+        """The recipe in a YAML file, with `a.b=value` overrides applied before it is checked.
+
+        Raises:
+            RecipeError: The file cannot be read, is not YAML, or has faults; all of them are listed.
+        """
+        text = read_text(path)
+        document = parse(text, source=str(path))
+        for override in overrides:
+            override_key(document, override)
+        return cls.of(document, source=str(path), text=text, overrides=overrides)
+
+    @classmethod
+    def of(
+        cls, document: dict[str, Any], *, source: str = "recipe", text: str = "", overrides: Sequence[str] = ()
+    ) -> Self:
+        """The recipe in a dictionary.
+
+        Raises:
+            RecipeError: With every fault and its path.
+        """
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            faults = describe_faults(error, model=cls, text=text, overrides=overrides)
+            joined = "\n  ".join(faults)
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            raise RecipeError(
+                f"{source} has {count}:\n  {joined}", hint="kd-deploy run --schema prints every key and its type"
+            ) from error
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,83 @@
+"""Active distillation: the budget is kept, no text is asked about twice, and the answers alone are learned from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill import teachers as teachers_module
+from kd_deploy.distill.student import distill_student
+from kd_deploy.errors import RecipeError
+from kd_deploy.manifest import told
+from tests.distill.test_student import SHARED, job
+
+STUDENTS = ({"architecture": "transformer", "layers": 2}, {"architecture": "bilstm", "hidden_size": 8, "head_size": 8})
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[object]]:
+    heard: list[Sequence[object]] = []
+    plain = teachers_module.teacher_signals
+
+    def listening(model: Any, folder: Path, inputs: Sequence[object], **rest: Any) -> Any:
+        heard.append(inputs)
+        return plain(model, folder, inputs, **rest)
+
+    monkeypatch.setattr(teachers_module, "teacher_signals", listening)
+    return heard
+
+
+def distilled(tmp_path: Path, teacher: Bundle, student: dict[str, Any], **settings: Any) -> Bundle:
+    made = job(tmp_path / "work", SHARED | settings, student=student)
+    return distill_student(made, teacher, tmp_path / "made")
+
+
+@pytest.mark.parametrize("student", STUDENTS, ids=["transformer", "bilstm"])
+@pytest.mark.parametrize("strategy", ["random", "margin", "uncertainty", "disagreement", "diversity"])
+def test_the_budget_is_spent_in_rounds_on_different_texts(
+    tmp_path: Path, bert_bundle: Bundle, asked: list[Sequence[object]], student: dict[str, Any], strategy: str
+) -> None:
+    active = {"budget": 20, "rounds": 3, "strategy": strategy}
+
+    made = distilled(tmp_path, bert_bundle, student, active=active, objective=[{"term": "soft_targets"}])
+
+    (record,) = made.manifest.training
+    assert [len(one) for one in asked] == [6, 7, 7]
+    assert [one.asked for one in record.rounds] == [6, 13, 20]
+    assert record.taking_part == record.asked == 20
+    assert "It chose what to ask the teacher" in " ".join(told(made.manifest.training))
+
+
+def test_labels_count_on_texts_that_nobody_asked_about(tmp_path: Path, bert_bundle: Bundle) -> None:
+    made = distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 8, "rounds": 2})
+
+    (record,) = made.manifest.training
+    assert record.asked == 8
+    assert 48 <= record.taking_part <= 56
+
+
+def test_a_budget_beyond_the_texts_asks_about_all_of_them(tmp_path: Path, bert_bundle: Bundle) -> None:
+    made = distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 1000, "rounds": 2})
+
+    assert made.manifest.training[0].rounds[-1].asked == made.manifest.training[0].asked == 80
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ([{"term": "hidden"}], "needs its hidden"),
+        ([{"term": "hard_labels"}], "no term of the objective needs one"),
+    ],
+)
+def test_what_cannot_be_asked_in_rounds_is_refused(
+    tmp_path: Path, bert_bundle: Bundle, objective: list[dict[str, str]], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 8}, objective=objective)

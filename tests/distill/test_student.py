@@ -1,0 +1,131 @@
+"""A student through its stages: each begins where the last ended, and one that is over is not run again."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill import job as job_module
+from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.job import Job
+from kd_deploy.distill.student import distill_student
+from kd_deploy.errors import TrainingError
+from kd_deploy.manifest import told
+from kd_deploy.recipe import Recipe
+from kd_deploy.tasks.splits import Splits
+from tests import tiny
+
+TRAIN, VALIDATION = tiny.single_label(48, seed=0), tiny.single_label(32, seed=1)
+UNLABELED = tiny.single_label(32, seed=2).inputs
+GENERAL = {"objective": [{"term": "hidden", "layers": "uniform"}], "texts": "unlabelled"}
+TASK = {"objective": [{"term": "soft_targets"}]}
+LABELS = {"objective": [{"term": "hard_labels"}]}
+SHARED = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+def job(work: Path, distill: Any, **sections: Any) -> Job:
+    document = {
+        "version": 1,
+        "task": "text-classification",
+        "data": {"max_length": tiny.MAX_LENGTH},
+        "student": {"architecture": "transformer", "layers": 2},
+        "distill": distill,
+    }
+    splits = Splits(train=TRAIN, validation=VALIDATION, test=None, unlabeled=UNLABELED)
+    return Job(recipe=Recipe.of(document | sections), splits=splits, work=work)
+
+
+def state(bundle: Bundle) -> dict[str, torch.Tensor]:
+    return load_model(bundle.path).state_dict()
+
+
+def same(first: Bundle, second: Bundle) -> bool:
+    mine, other = state(first), state(second)
+    return all(torch.equal(value, other[name]) for name, value in mine.items())
+
+
+def test_three_stages_are_told_apart_in_the_bundle(tmp_path: Path, bert_bundle: Bundle) -> None:
+    stages = [SHARED | GENERAL, SHARED | TASK, SHARED | LABELS]
+
+    made = distill_student(job(tmp_path / "work", stages), bert_bundle, tmp_path / "made")
+
+    records = made.manifest.training
+    assert [one.taking_part for one in records] == [32, 80, 48]
+    assert [one.asked > 0 for one in records] == [True, True, False]
+    assert [term.split("(")[0] for term in made.manifest.lineage.objective] == [
+        "stage 1: hidden",
+        "stage 2: soft_targets",
+        "stage 3: hard_labels",
+    ]
+    assert told(records)[0].startswith("Stage 1: It learned from 48 texts with labels and 32 without")
+
+
+def test_a_stage_over_layers_alone_keeps_its_last_epoch_and_leaves_the_head(
+    tmp_path: Path, bert_bundle: Bundle
+) -> None:
+    alone = distill_student(job(tmp_path / "one", SHARED | GENERAL), bert_bundle, tmp_path / "general")
+
+    start, made = load_model(bert_bundle.path).state_dict(), state(alone)
+    assert_close(made["classifier.weight"], start["classifier.weight"], atol=1e-3, rtol=0)
+    assert not torch.equal(
+        made["bert.encoder.layer.0.output.dense.weight"], start["bert.encoder.layer.0.output.dense.weight"]
+    )
+
+
+def test_a_stage_begins_where_the_last_one_ended(tmp_path: Path, bert_bundle: Bundle) -> None:
+    first = distill_student(job(tmp_path / "one", SHARED | TASK), bert_bundle, tmp_path / "first")
+    both = distill_student(job(tmp_path / "two", [SHARED | TASK, SHARED | LABELS]), bert_bundle, tmp_path / "both")
+
+    student = {"architecture": "transformer", "layers": 2, "init": str(first.path)}
+    then = distill_student(job(tmp_path / "three", SHARED | LABELS, student=student), bert_bundle, tmp_path / "then")
+
+    assert same(both, then)
+    assert not same(both, first)
+
+
+def test_a_stage_that_is_over_is_not_run_again(
+    tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = [SHARED | TASK, SHARED | LABELS]
+    whole = distill_student(job(tmp_path / "whole", stages), bert_bundle, tmp_path / "made")
+    train, trained = job_module.train, []
+
+    def broken(*args: Any, description: str, **rest: Any) -> dict[str, float]:
+        trained.append(description)
+        if "2 of 2" in description and trained.count(description) == 1:
+            raise TrainingError("the power went")
+        return train(*args, description=description, **rest)
+
+    monkeypatch.setattr(job_module, "train", broken)
+    with pytest.raises(TrainingError, match="the power went"):
+        distill_student(job(tmp_path / "work", stages), bert_bundle, tmp_path / "again")
+    again = distill_student(job(tmp_path / "work", stages), bert_bundle, tmp_path / "again")
+
+    assert trained == ["student stage 1 of 2", "student stage 2 of 2", "student stage 2 of 2"]
+    assert same(whole, again)
+    assert [one.taking_part for one in again.manifest.training] == [80, 48]
+
+
+def test_the_control_learns_from_labels_for_as_many_epochs(
+    tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    train = job_module.train
+
+    def watched(*args: Any, **rest: Any) -> dict[str, float]:
+        seen.append((rest["settings"].epochs, rest["objective"].teacher_names, len(rest["data"].inputs)))
+        return train(*args, **rest)
+
+    monkeypatch.setattr(job_module, "train", watched)
+    asking = SHARED | TASK | {"active": {"budget": 8, "rounds": 2}}
+    distill_student(job(tmp_path / "work", [asking, SHARED | LABELS]), bert_bundle, tmp_path / "c", control=True)
+
+    assert seen == [(3, (), 48)]

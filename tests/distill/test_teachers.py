@@ -1,0 +1,99 @@
+"""Several teachers: fused as they are heard, whatever their sizes, vocabularies and order of classes."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.teachers import class_f1, open_teachers
+from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
+from kd_deploy.errors import DataError
+from kd_deploy.recipe import Teacher
+from tests import tiny
+
+TEXTS = ("a great film", "we saw a dull story", "weak")
+ROWS = tiny.single_label(32, seed=5)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("kd_deploy.distill.signals.choose_format", lambda *_: "fp32")
+
+
+def opened(first: Bundle, *others: Path, **settings: Any) -> Any:
+    names = [{"model": str(first.path)}, *({"model": str(one), "weight": 3.0} for one in others)]
+    section = Teacher.model_validate({"model": names} | settings)
+    return open_teachers(section, first, validation=ROWS, max_length=tiny.MAX_LENGTH)
+
+
+def probabilities(folder: Path) -> np.ndarray:
+    encoder = open_encoder(folder, max_length=tiny.MAX_LENGTH)
+    runner = TorchRunner(load_model(folder))
+    logits = [
+        runner.run(encoder.collate([encoder.encode(text)], input_names=runner.input_names))["logits"] for text in TEXTS
+    ]
+    return torch.from_numpy(np.concatenate(logits)).softmax(dim=-1).numpy()
+
+
+def test_a_transformer_and_a_bilstm_answer_together(bert_bundle: Bundle, bilstm_bundle: Bundle) -> None:
+    teachers = opened(bert_bundle, bilstm_bundle.path)
+
+    signals = teachers.signals(TEXTS, names=("logits", "hidden.0"))
+
+    expected = 0.25 * probabilities(bert_bundle.path) + 0.75 * probabilities(bilstm_bundle.path)
+    np.testing.assert_allclose(np.exp(signals.logits), expected, atol=1e-5)
+    assert set(signals.rows) == {"logits", "hidden.0"}
+    assert signals.computed == 2 * len(TEXTS)
+
+
+def test_classes_in_another_order_are_put_in_ours(bert_bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    turned: Any = load_model(checkpoint)
+    with torch.no_grad():
+        for weight in (turned.classifier.weight, turned.classifier.bias):
+            weight.copy_(weight.flip(0))
+    turned.config.id2label = {0: "good", 1: "bad"}
+    other = shutil.copytree(checkpoint, tmp_path / "turned")
+    turned.save_pretrained(other)
+
+    signals = opened(bert_bundle, other).signals(TEXTS, names=("logits",))
+
+    np.testing.assert_allclose(np.exp(signals.logits), probabilities(bert_bundle.path), atol=1e-5)
+
+
+def test_what_each_is_worth_on_validation_is_recorded(bert_bundle: Bundle, bilstm_bundle: Bundle) -> None:
+    record = opened(bert_bundle, bilstm_bundle.path, fuse="best_per_class").record
+
+    assert [one.name for one in record] == [
+        str(bert_bundle.path),
+        str(bilstm_bundle.path),
+        "all, fused by best_per_class",
+    ]
+    assert all(0.5 < one.score <= 1 for one in record)
+
+
+def test_one_teacher_answers_as_itself(bert_bundle: Bundle) -> None:
+    alone = open_teachers(None, bert_bundle, validation=ROWS, max_length=tiny.MAX_LENGTH)
+
+    p = torch.from_numpy(alone.signals(TEXTS, names=("logits",)).logits).softmax(dim=-1)
+
+    assert alone.record == ()
+    np.testing.assert_allclose(p, probabilities(bert_bundle.path), atol=1e-5)
+
+
+def test_teachers_of_other_classes_are_refused(bert_bundle: Bundle, tmp_path: Path) -> None:
+    other = tiny.write_checkpoint(tmp_path / "other", tiny.paired(16, seed=0), trained=False)
+
+    with pytest.raises(DataError, match=r"has the classes \['other', 'same'\], the data \['bad', 'good'\]"):
+        opened(bert_bundle, other)
+
+
+def test_f1_of_each_class_by_hand() -> None:
+    scores = class_f1([(0,), (0,), (1,)], [(0,), (1,), (1,)], count=3)
+
+    np.testing.assert_allclose(scores, [2 / 3, 2 / 3, 0])

@@ -1,0 +1,146 @@
+"""A student before its teacher: signals kept and live teach alike, and layers find each other by likeness."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from kd_deploy.distill import signals, trainer
+from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.learner import TEACHER, Learner
+from kd_deploy.distill.likeness import layer_likeness
+from kd_deploy.distill.narrowed import Tokenizing
+from kd_deploy.distill.rows import Collate, Rows
+from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.teaching import Teaching, prepare
+from kd_deploy.distill.torch_runner import input_names, open_encoder
+from kd_deploy.recipe import BilstmStudent, Distill, TransformerStudent
+from kd_deploy.tasks.splits import Splits
+from tests import tiny
+
+ALL_LAYERS = [
+    {"term": "soft_targets", "focus": "hard"},
+    {"term": "hidden"},
+    {"term": "embedding"},
+    {"term": "attention_mse"},
+    {"term": "relations"},
+    {"term": "similarity_matrix"},
+]
+OVER_LSTM = [{"term": "logit_mse"}, {"term": "hidden", "layers": "top"}, {"term": "distance_relations"}]
+HALF = TransformerStudent(layers=2)
+NARROW = TransformerStudent(layers=2, hidden_size=16, attention_heads=4)
+SMALL = BilstmStudent(architecture="bilstm", hidden_size=16, head_size=16, dropout=0.0)
+EXAMPLES = tiny.single_label(32, seed=3)
+SPLITS = Splits(train=EXAMPLES, validation=EXAMPLES, test=None)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(signals, "choose_format", lambda *_: "fp32")
+    monkeypatch.setattr("kd_deploy.distill.teaching.choose_format", lambda *_: "fp32")
+
+
+def student(checkpoint: Path, kind: Any) -> nn.Module:
+    teacher = load_model(checkpoint)
+    made = build_student(kind, teacher=teacher, teacher_folder=checkpoint, labels=tiny.SINGLE, seed=0)
+    return made.eval()
+
+
+def taught(checkpoint: Path, model: nn.Module, objective: list[dict[str, Any]], **settings: Any) -> Teaching:
+    torch.manual_seed(0)  # the projections start alike
+    return prepare(
+        model,
+        tiny.teachers(checkpoint, tiny.SINGLE),
+        splits=SPLITS,
+        settings=Distill.model_validate({"objective": objective} | settings),
+        tokens=Tokenizing(folder=checkpoint),
+    )
+
+
+def gradient(checkpoint: Path, model: nn.Module, teaching: Teaching) -> torch.Tensor:
+    data = teaching.data
+    rows = Rows(data)
+    names = {*input_names(model), *(teaching.live.inputs if teaching.live else ())}
+    batch = Collate(data.encoder, sorted(names))([rows[row] for row in range(len(rows))])
+    if teaching.live:
+        batch |= {TEACHER + name: value for name, value in teaching.live.signal(batch).items()}
+    model.zero_grad()
+    Learner(model, teaching.objective)(batch).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(
+    ("kind", "objective"),
+    [(HALF, ALL_LAYERS), (NARROW, ALL_LAYERS), (SMALL, OVER_LSTM)],
+    ids=["half", "narrow", "bilstm"],
+)
+def test_a_kept_and_a_live_teacher_give_the_same_gradient(
+    checkpoint: Path, kind: Any, objective: list[dict[str, Any]]
+) -> None:
+    model = student(checkpoint, kind)
+    kept, live = taught(checkpoint, model, objective), taught(checkpoint, model, objective, cache_gb=0)
+
+    assert kept.live is None
+    assert live.live is not None
+    assert live.data.signals is None or set(live.data.signals.rows) == {"logits"}
+    assert_close(gradient(checkpoint, model, kept), gradient(checkpoint, model, live), atol=2e-4, rtol=2e-3)
+
+
+def test_the_same_layers_are_alike(checkpoint: Path) -> None:
+    teacher = load_model(checkpoint)
+    encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+
+    matrix = layer_likeness(teacher, teacher, encoders=(encoder, encoder), inputs=EXAMPLES.inputs, seed=0)
+
+    assert matrix.shape == (4, 4)
+    np.testing.assert_allclose(np.diag(matrix), 1.0, atol=1e-6)
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-6)
+
+
+def test_auto_finds_the_layers_that_were_copied(checkpoint: Path) -> None:
+    model = student(checkpoint, TransformerStudent(layers=2, teacher_layers=(0, 1)))
+
+    teaching = taught(checkpoint, model, [{"term": "hidden", "layers": "auto"}])
+
+    assert teaching.layer_map == ((0, 0), (1, 1))
+    assert teaching.likeness is not None
+    assert np.shape(teaching.likeness) == (2, 4)
+    assert teaching.objective.teacher_names == ("hidden.0", "hidden.1")
+
+
+@pytest.mark.parametrize("cache_gb", [8, 0])
+def test_a_student_learns_from_layers_alone(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_gb: float
+) -> None:
+    counted = itertools.count(1)  # every epoch is the best so far
+    monkeypatch.setattr(trainer, "evaluate_model", lambda *_, **__: {"accuracy": float(next(counted))})
+    model = student(checkpoint, NARROW)
+    teaching = taught(checkpoint, model, [{"term": "hidden", "layers": "top"}], cache_gb=cache_gb)
+    data = teaching.data
+
+    def distance() -> float:
+        model.eval()
+        batch = Collate(data.encoder, input_names(load_model(checkpoint)))([Rows(data)[row] for row in range(32)])
+        if teaching.live:
+            batch |= {TEACHER + name: value for name, value in teaching.live.signal(batch).items()}
+        return float(Learner(model, teaching.objective)(batch).item())
+
+    before = distance()
+    trainer.train(
+        model,
+        objective=teaching.objective,
+        data=data,
+        validation=data,
+        settings=tiny.SETTINGS.model_copy(update={"epochs": 6, "learning_rate": 1e-2}),
+        work=tmp_path / "work",
+        description="student",
+        live=teaching.live,
+    )
+
+    assert distance() < 0.7 * before
