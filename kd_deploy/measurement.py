@@ -101,7 +101,7 @@ class TargetName:
 
     name: str
     role: Role
-    runtime: Literal["torch", "onnxruntime"]
+    runtime: Literal["torch", "onnxruntime", "server"]
     precision: str
 
 

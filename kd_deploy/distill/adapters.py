@@ -13,8 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
 
 from kd_deploy import progress
-from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.own import is_ours
+from kd_deploy.distill.word_table import accept_gradient
 from kd_deploy.errors import MissingExtraError, RecipeError
 from kd_deploy.recipe.adapter import Adapter
 
@@ -44,7 +44,8 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     Args:
         model: A transformer with a classification head; changed in place.
         settings: The adapter section of the recipe.
-        steps: Optimiser steps of the whole training, by which AdaLoRA's ranks fall.
+        steps: Optimiser steps of the whole training, which all processes make together, by which AdaLoRA's ranks
+            fall.
 
     Raises:
         RecipeError: A model that has nothing to adapt.
@@ -57,7 +58,7 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     tuner = _tuner(model, settings, targets=targets, steps=steps)
     for weight in head:
         weight.requires_grad_(True)
-    hooks = [word_vectors(model).register_forward_hook(_accept_gradient)]
+    hooks = [accept_gradient(model)]
     callbacks = []
     if settings.method == "adalora":
         hooks += _carry_history(model, tuner)
@@ -196,9 +197,3 @@ def _distance_from_orthogonal(weights: Mapping[str, nn.Parameter]) -> Tensor:
     rows += [weight.T for name, weight in weights.items() if "lora_B" in name]  # [r, out]
     apart = [one @ one.T - torch.eye(len(one), device=one.device) for one in rows]  # [r, r]
     return torch.stack([torch.linalg.matrix_norm(one) for one in apart]).mean()
-
-
-# Frozen word vectors end the backward pass before fgm can ask for their gradient.
-def _accept_gradient(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-    if torch.is_grad_enabled() and not output.requires_grad:
-        output.requires_grad_(True)

@@ -24,7 +24,7 @@ def teacher_labels(teacher: Teacher) -> tuple[str, ...]:
     Raises:
         RecipeError: The teacher is to be used as it is, and is no classifier.
     """
-    if teacher.finetune is not None or teacher.first is None:
+    if teacher.finetune or teacher.endpoint or teacher.first is None:
         return ()
     labels = labels_of(find_model(teacher.first))
     if labels is None:
@@ -49,8 +49,13 @@ def check_recipe(recipe: Recipe) -> None:
     student = _expected(recipe.student, config)
     if student is None:
         return
+    ground = Ground(
+        student=student,
+        teacher=shape_of_config(config),
+        answers_only=bool(recipe.teacher and recipe.teacher.endpoint),
+    )
     for stage in recipe.stages:
-        build_objective(stage.objective, Ground(student=student, teacher=shape_of_config(config)))
+        build_objective(stage.objective, ground)
 
 
 def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from kd_deploy import progress
 from kd_deploy.checkpoint import check_checkpoint
@@ -20,37 +21,50 @@ from kd_deploy.tasks.encoding import TextInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizing:
-    """A folder with the student's tokenizer, and what became of the teacher's vocabulary; None: it is whole.
+    """A folder with the student's tokenizer, and what became of the vocabulary; None: it is whole.
 
-    `kept` are the teacher's ids that stay, [K], ascending.
+    `kept` are the old ids that stay, [K], ascending. `own` says that it never was the teacher's tokenizer.
     """
 
     folder: Path
     kept: NDArray[np.int64] | None = None
     coverage: Coverage | None = None
+    own: bool = False
 
     @property
     def same_tokens(self) -> bool:
         """Whether the training texts fall into the tokens that the teacher sees."""
-        return self.coverage is None or self.coverage.unchanged_texts == self.coverage.texts
+        return not self.own and (self.coverage is None or self.coverage.unchanged_texts == self.coverage.texts)
+
+    @property
+    def shared(self) -> bool:
+        """Whether both models read the same ids."""
+        return not self.own and self.kept is None
 
 
 def tokenizing(
-    vocabulary: int | Literal["full", "auto"], *, checkpoint: Path, texts: Sequence[TextInput], work: Path
+    vocabulary: int | Literal["full", "auto"],
+    *,
+    checkpoint: Path,
+    texts: Sequence[TextInput],
+    work: Path,
+    teacher: Path | None = None,
 ) -> Tokenizing:
-    """The student's tokenizer, in the teacher's folder or in one of its own.
+    """The student's tokenizer, in the folder that it starts from or in one of its own.
 
     Args:
         vocabulary: Entries to keep, `auto` for those that the texts use, `full` for all.
-        checkpoint: The teacher's folder.
+        checkpoint: The folder that the student starts from: its teacher's, or a checkpoint of its own.
         texts: What the student is trained on.
         work: Where a smaller tokenizer goes; what was there is replaced.
+        teacher: The teacher's folder, where it is another one.
 
     Raises:
         RecipeError: The tokenizer cannot be pruned, or not to this size.
     """
+    own = teacher is not None and _plain(teacher) != _plain(checkpoint)
     if vocabulary == "full":
-        return Tokenizing(folder=checkpoint)
+        return Tokenizing(folder=checkpoint, own=own)
     size = None if vocabulary == "auto" else vocabulary
     pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size)
     _write(pruned, checkpoint, work)
@@ -59,7 +73,15 @@ def tokenizing(
         f"vocabulary: {found.entries_after} of {found.entries_before} entries, {found.unchanged_share:.1%} of the "
         f"training texts as before, {found.tokens_after / max(1, found.tokens_before) - 1:+.1%} tokens"
     )
-    return Tokenizing(folder=work, kept=pruned.kept, coverage=found)
+    return Tokenizing(folder=work, kept=pruned.kept, coverage=found, own=own)
+
+
+def _plain(checkpoint: Path) -> str:
+    """A tokenizer as text, without the limits that whoever saved it happened to set."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(checkpoint)))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return str(tokenizer.to_str())
 
 
 def _write(pruned: Vocabulary, checkpoint: Path, work: Path) -> None:

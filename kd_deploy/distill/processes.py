@@ -1,23 +1,41 @@
 """Several processes of one training (torchrun, accelerate launch): all compute, the first one writes."""
 
+import contextlib
 import os
+
+
+def count() -> int:
+    """How many processes a launcher made; 1 where there is none."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def join() -> None:
     """Enter the process group where a launcher made one; nothing otherwise."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         _state()
 
 
 def wait() -> None:
     """Go on when every process is here; at once where there is only one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         _state().wait_for_everyone()  # type: ignore[attr-defined]
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def own(name: str) -> str:
+    """A name for this process alone, of a folder that every process writes alike."""
+    return name if is_first() else f"{name}-{os.environ['RANK']}"
+
+
+def first_ahead() -> contextlib.AbstractContextManager[object]:
+    """A block that the first process leaves before the others enter it: what it has cached, they read."""
+    if count() > 1:
+        return _state().main_process_first()  # type: ignore[attr-defined, no-any-return]
+    return contextlib.nullcontext()
 
 
 def _state() -> object:

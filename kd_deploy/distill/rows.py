@@ -51,6 +51,11 @@ class Rows(Dataset[dict[str, Any]]):
         self._signals = data.signals
         self._weights = data.weights
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row, [N]."""
+        return [len(one) for one in self.encoded]
+
     def __len__(self) -> int:
         return len(self.encoded)
 

@@ -14,7 +14,7 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.asking import ask_in_rounds
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.narrowed import Tokenizing, tokenizing
-from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
@@ -49,9 +49,10 @@ def distill_student(job: Job, teacher: Bundle, output: Path, *, control: bool = 
         )
     tokens = tokenizing(
         job.recipe.student.vocabulary,
-        checkpoint=teacher.path,
+        checkpoint=own_start(job.recipe.student) or teacher.path,
         texts=(*job.splits.train.inputs, *job.splits.unlabeled),
-        work=job.work / "tokenizer",
+        work=job.work / processes.own("tokenizer"),
+        teacher=teacher.path,
     )
     teachers = open_teachers(
         None if control else job.recipe.teacher, teacher, validation=job.splits.validation, max_length=job.max_length
@@ -65,8 +66,15 @@ def distill_student(job: Job, teacher: Bundle, output: Path, *, control: bool = 
     )
     if tokens.kept is not None:
         student = with_entries(student, tokens.kept)
+    rate = usual_rate(job.recipe.student, teachers.model)
+    stages = tuple(
+        stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
+        for stage in job.recipe.stages
+    )
     passed = (
-        _on_labels(job, student, tokens=tokens) if control else _through_stages(job, student, teachers, tokens=tokens)
+        _on_labels(job, student, stages, tokens=tokens)
+        if control
+        else _through_stages(job, student, teachers, stages, tokens=tokens)
     )
     lineage = job.lineage(
         teacher=None if control else teacher.path,
@@ -84,8 +92,9 @@ def distill_student(job: Job, teacher: Bundle, output: Path, *, control: bool = 
     )
 
 
-def _through_stages(job: Job, student: nn.Module, teachers: Teachers, *, tokens: Tokenizing) -> tuple[Passed, ...]:
-    stages = job.recipe.stages
+def _through_stages(
+    job: Job, student: nn.Module, teachers: Teachers, stages: tuple[Distill, ...], *, tokens: Tokenizing
+) -> tuple[Passed, ...]:
     passed = []
     for number, settings in enumerate(stages, start=1):
         what = "student" if len(stages) == 1 else f"student stage {number} of {len(stages)}"
@@ -108,9 +117,9 @@ def _stage(
     return Passed(metrics=asked.metrics, record=asked.teaching.record(tokens, teachers, rounds=asked.rounds))
 
 
-def _on_labels(job: Job, student: nn.Module, *, tokens: Tokenizing) -> tuple[Passed, ...]:
+def _on_labels(job: Job, student: nn.Module, stages: tuple[Distill, ...], *, tokens: Tokenizing) -> tuple[Passed, ...]:
     teaching = untaught(job.splits, tokens, max_length=job.max_length)
-    metrics = job.train(student, teaching, _control_of(job.recipe.stages), what="control")
+    metrics = job.train(student, teaching, _control_of(stages), what="control")
     return (Passed(metrics=metrics, record=teaching.record(tokens)),)
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from kd_deploy.bundle import Bundle
+from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.job import Job
@@ -22,6 +23,8 @@ from kd_deploy.recipe import Teacher
 def make_teacher(job: Job, output: Path) -> Bundle:
     """Write the recipe's teacher as a bundle, the first where there are several.
 
+    For a teacher on a server: what the student starts from.
+
     Raises:
         TrainingError: Training cannot go on.
         BundleError: The checkpoint cannot be opened.
@@ -33,6 +36,9 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     source = _source(job, teacher)
     check_fits(source, max_length=job.max_length)
     name = teacher.first or "trained from scratch"
+    if teacher.endpoint is not None:
+        model, lineage = load_model(source, labels=job.labels), Lineage(teacher=name, versions=installed_versions())
+        return job.write(model, output, tokenizer=source, lineage=lineage, metrics={})
     if teacher.finetune is None:
         return _as_it_is(job, source, output, name=name)
     model = load_model(source, labels=job.labels)
@@ -46,7 +52,7 @@ def _source(job: Job, teacher: Teacher) -> Path:
     if teacher.first is not None:
         return find_model(teacher.first)
     assert teacher.scratch is not None  # noqa: S101 - the recipe has one of the two
-    folder = job.work / "scratch"
+    folder = job.work / processes.own("scratch")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     seed = teacher.finetune.seed if teacher.finetune else 0

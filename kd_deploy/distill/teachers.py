@@ -10,12 +10,14 @@ from torch import nn
 
 from kd_deploy import progress
 from kd_deploy.bundle import Bundle
+from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.endpoint import RemoteTeacher
 from kd_deploy.distill.fusion import Fusion, fuse
 from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
-from kd_deploy.errors import DataError
+from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.manifest import TeacherRecord
-from kd_deploy.recipe import Teacher
+from kd_deploy.recipe import Endpoint, Teacher
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.text_classification import Classes, Examples, LabelSpace, predicted_classes, score
 
@@ -35,7 +37,8 @@ class Teachers:
     """The first teacher, which shows its layers and gives its tokens, and all that answer with it.
 
     `voices` are empty where the first answers alone; else it is the first of them. `class_scores` [voices, C]
-    say how well each tells each class; `record` what each is worth on validation.
+    say how well each tells each class; `record` what each is worth on validation. `remote` answers in place of
+    all of them, from its server.
     """
 
     model: nn.Module
@@ -46,9 +49,17 @@ class Teachers:
     how: Fusion = "weights"
     class_scores: NDArray[np.float64] | None = None
     record: tuple[TeacherRecord, ...] = ()
+    remote: RemoteTeacher | None = None
 
     def signals(self, inputs: Sequence[TextInput], *, names: Collection[str]) -> Signals:
         """What the first one shows of the inputs, its logits those of all teachers together."""
+        with processes.first_ahead():
+            if self.remote is None:
+                return self._local(inputs, names)
+            heard = self.remote.logits(inputs)
+        return Signals(rows={LOGITS: list(heard.logits)}, computed=heard.computed, reused=heard.reused)
+
+    def _local(self, inputs: Sequence[TextInput], names: Collection[str]) -> Signals:
         found = teacher_signals(
             self.model, self.folder, inputs, names=names, max_length=self.max_length, cache=cache_folder()
         )
@@ -82,10 +93,13 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
 
     Raises:
         DataError: A teacher whose classes are not those of the data.
+        RecipeError: A way to ask a server that cannot say several classes of a text.
         BundleError: One that does not open.
     """
     labels = validation.labels
     alone = Teachers(model=load_model(first.path), folder=first.path, max_length=max_length, labels=labels)
+    if settings and settings.endpoint:
+        return replace(alone, remote=_on_its_server(settings.endpoint, labels))
     several = settings.several if settings else ()
     if not several:
         return alone
@@ -131,6 +145,17 @@ def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Sig
         load_model(voice.folder), voice.folder, inputs, names=(LOGITS,), max_length=max_length, cache=cache_folder()
     )
     return replace(found, rows={LOGITS: list(found.logits[:, voice.columns])})
+
+
+def _on_its_server(settings: Endpoint, labels: LabelSpace) -> RemoteTeacher:
+    limited = settings.top_k is not None or settings.decimals is not None
+    if labels.is_multi and (settings.protocol == "openai" or limited):
+        asked = "protocol: openai" if settings.protocol == "openai" else "top_k and decimals"
+        raise RecipeError(
+            f"teacher.endpoint: {asked} speak of one class a text, and these texts have several",
+            hint="use protocol: oip with logits, and keep them whole",
+        )
+    return RemoteTeacher(settings, labels=labels.names, cache=cache_folder())
 
 
 def _columns(folder: Path, labels: LabelSpace, *, name: str) -> tuple[int, ...]:

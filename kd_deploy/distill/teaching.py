@@ -102,8 +102,14 @@ def prepare(
         classes=len(splits.labels.names),
         auto=chosen,
         same_tokens=tokens.same_tokens,
+        answers_only=teachers.remote is not None,
     )
     objective = build_objective(settings.objective, ground)
+    if settings.patience and not objective.answers:
+        raise RecipeError(
+            "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
+            hint="leave patience out of this stage",
+        )
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     teaching = Teaching(
         objective=objective,
@@ -117,16 +123,16 @@ def prepare(
 
 
 def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: Encoder) -> TrainingData:
-    """The rows of a stage: those with labels first, whether they take part or not."""
+    """The rows of a stage: those with labels first."""
     texts = transfer_texts(
         splits, settings, teacher=teachers.model, checkpoint=teachers.folder, max_length=teachers.max_length
     )
-    data = TrainingData(examples=splits.train, encoder=encoder, unlabeled=texts)
-    if settings.texts != "unlabelled":
-        return data
-    if not texts:
-        raise RecipeError("distill.texts: unlabelled, but data.unlabeled names no texts", hint="name a file there")
-    return replace(data, rows=np.arange(len(splits.train), len(data.inputs)))
+    examples = splits.train
+    if settings.texts == "unlabelled":
+        if not texts:
+            raise RecipeError("distill.texts: unlabelled, but data.unlabeled names no texts", hint="name a file there")
+        examples = replace(examples, inputs=(), targets=())
+    return TrainingData(examples=examples, encoder=encoder, unlabeled=texts)
 
 
 def _answers_later(teaching: Teaching, *, encoder: Encoder) -> Teaching:
@@ -145,11 +151,11 @@ def _answered(
     teaching: Teaching, teachers: Teachers, ground: Ground, *, settings: Distill, tokens: Tokenizing, encoder: Encoder
 ) -> Teaching:
     kept, live = _sources(teaching.objective, ground, data=teaching.data, settings=settings)
-    if live and tokens.kept is not None:
+    if live and not tokens.shared:
         raise RecipeError(
-            f"distill.cache_gb {settings.cache_gb:g} is too little for the teacher's layers, and beside a smaller "
-            "student.vocabulary they must be kept",
-            hint="raise distill.cache_gb, or set student.vocabulary: full",
+            f"distill.cache_gb {settings.cache_gb:g} is too little for the teacher's layers, and for a student with "
+            "another tokenizer they must be kept",
+            hint="raise distill.cache_gb, or give the student the teacher's whole vocabulary",
         )
     data = _signalled(teaching.data, teachers, names=kept, settings=settings)
     teacher = teachers.model
@@ -205,10 +211,7 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
         weights = weights * answered
     by_label = any(isinstance(term, HardLabels) for term in settings.objective)
     labelled = np.arange(len(weights)) < len(data.examples)
-    counts = (weights > 0) | (labelled & by_label)
-    if data.rows is not None:
-        counts &= np.isin(np.arange(len(weights)), data.rows)
-    rows = np.flatnonzero(counts)
+    rows = np.flatnonzero((weights > 0) | (labelled & by_label))
     progress.say(f"the teacher counts on {int((weights > 0).sum())} of {len(weights)} texts")
     if not len(rows):
         raise RecipeError("distill.samples leaves no text to learn from", hint="lower min_confidence, or raise wrong")

@@ -1,31 +1,34 @@
 """The only subclass of transformers.Trainer: our loss, length-grouped batches, evaluation on the main metric."""
 
 import importlib.util
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.distill.adapters import merged, with_adapters
+from kd_deploy.distill.bar import Bar
 from kd_deploy.distill.learner import TEACHER, Learner
+from kd_deploy.distill.loss_watch import LossWatch
 from kd_deploy.distill.precision import Format, autocast, choose_format
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
-from kd_deploy.distill.sampling import ByLength
+from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
 from kd_deploy.distill.torch_runner import all_logits, input_names
-from kd_deploy.errors import MissingExtraError, TrainingError
+from kd_deploy.distill.word_table import TableAdamW, clip, word_table
+from kd_deploy.errors import MissingExtraError
 from kd_deploy.recipe import Distill, Training
 from kd_deploy.tasks.text_classification import predicted_classes, score
 
 MAX_GRADIENT_NORM = 1.0
+USUAL_RATE = 5e-5  # of a teacher; a student has its own
 
 
 class DistillTrainer(Trainer):  # type: ignore[misc]
@@ -36,42 +39,58 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         *,
         learner: Learner,
         data: TrainingData,
+        rows: Rows,
+        batches: Batches,
         validation: TrainingData,
         live: LiveTeacher | None = None,
+        row_by_row: bool = False,
         **trainer: Any,
     ) -> None:
         self._validation = validation
         self._live = live
-        rows = Rows(data)
+        self._batches = batches
+        self._watch = LossWatch()
         # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads `validation` in its place.
         super().__init__(model=learner, train_dataset=rows, eval_dataset=rows, **trainer)
         self.model_accepts_loss_kwargs = False  # our loss is a mean: accumulated steps are to be averaged
         names = {*input_names(learner.model), *(live.inputs if live else ())}
         self.data_collator = Collate(data.encoder, sorted(names))
-        self._lengths = [len(one) for one in rows.encoded]
+        _, options = self.get_optimizer_cls_and_kwargs(self.args)
+        self.optimizer_cls_and_kwargs = (TableAdamW, options | {"row_by_row": row_by_row})
         self.remove_callback(PrinterCallback)
+        self.add_callback(_Order(batches))
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: object
     ) -> Tensor:
-        """The objective over one batch; a loss that is no number stops the training at once."""
+        """The objective over one batch, each row of an epoch counting alike; not a number stops the training."""
         self.model.share = self.state.global_step / max(1, self.state.max_steps)
         if self._live is not None:
             inputs |= {TEACHER + name: value for name, value in self._live.signal(inputs).items()}
         loss: Tensor = model(inputs)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1}",
-                hint="lower the learning rate, or choose precision: fp32; the last checkpoint is kept",
-            )
-        return loss
+        self._watch.see(loss, step=self.state.global_step + 1)
+        return loss * self._batches.share(len(inputs["targets"]), accumulated=self.current_gradient_accumulation_steps)
 
-    def _get_train_sampler(self, train_dataset: object = None) -> Sampler[int]:
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return ByLength(self._lengths, batch_size=size, seed=self.args.seed)
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """The batches of this process; accelerate deals them out in turn."""
+        loader: DataLoader[dict[str, Any]] = DataLoader(
+            self.train_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared: DataLoader[dict[str, Any]] = self.accelerator.prepare(loader)
+        return prepared
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor:
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # each process holds a part of the gradients
+            length: Tensor = super()._clip_grad_norm(model)
+            return length
+        return clip(model.parameters(), largest=self.args.max_grad_norm)
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
+        self._watch.look()  # the checkpoint of this epoch is written next
         chosen: Format = "bf16" if self.args.bf16 else "fp32"
         quality = evaluate_model(self.model.model, self._validation, number_format=chosen)
         metrics = {f"eval_{name}": value for name, value in quality.items()}
@@ -80,32 +99,15 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         return metrics
 
 
-class _Bar(TrainerCallback):  # type: ignore[misc]
-    """Moves the command line's bar, and says what each epoch reached."""
+class _Order(TrainerCallback):  # type: ignore[misc]
+    """Gives every epoch its order; a training taken up in the middle of one would else begin at epoch 0's."""
 
-    def __init__(self, description: str, metric: str) -> None:
-        self._description = description
-        self._metric = metric
-        self._steps: Iterator[int] = iter(())
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:
-        """Start the bar where the checkpoint left off."""
-        remaining = range(state.global_step, state.max_steps)
-        self._steps = progress.track(remaining, self._description, total=len(remaining))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: object) -> None:
-        """One step further."""
-        next(self._steps, None)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: object) -> None:
-        """What validation says."""
-        value = metrics[f"eval_{self._metric}"]
-        progress.say(f"{self._description}: epoch {round(state.epoch or 0)}, validation {self._metric} {value:.4f}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: object) -> None:
-        """Close the bar."""
-        for _step in self._steps:
-            pass
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:
+        """The order of the epoch in which the next step lies."""
+        self._batches.set_epoch(state.global_step // self._batches.steps)
 
 
 def train(
@@ -140,19 +142,25 @@ def train(
     """
     metric = data.examples.labels.main_metric
     _require_trackers(settings)
-    steps = _step_count(settings, rows=len(data.inputs) if data.rows is None else len(data.rows))
+    rows = Rows(data)
+    batches = _batches(settings, rows)
+    steps = settings.epochs * batches.steps
     adapter = settings.adapter if isinstance(settings, Distill) else None
     torch.manual_seed(settings.seed)  # Trainer does so too, but after the adapters are drawn
     adapters = with_adapters(model, adapter, steps=steps) if adapter else None
-    trainer = DistillTrainer(
-        learner=Learner(model, objective, fgm=settings.fgm, r_drop=settings.r_drop),
-        args=_arguments(model, settings, work=work, metric=metric if objective.answers else None, steps=steps),
-        data=data,
-        validation=validation,
-        live=live,
-        callbacks=[_Bar(description, metric), *_stopping(settings), *(adapters.callbacks if adapters else ())],
-    )
-    trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
+    with word_table(model, settings.embeddings, heard=settings.fgm > 0):
+        trainer = DistillTrainer(
+            learner=Learner(model, objective, fgm=settings.fgm, r_drop=settings.r_drop),
+            args=_arguments(model, settings, work=work, metric=metric if objective.answers else None, steps=steps),
+            row_by_row=settings.embeddings == "sparse",
+            data=data,
+            rows=rows,
+            batches=batches,
+            validation=validation,
+            live=live,
+            callbacks=[Bar(description, metric), *_stopping(settings), *(adapters.callbacks if adapters else ())],
+        )
+        trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
     if adapters:
         merged(adapters)
     if objective.answers:
@@ -170,8 +178,15 @@ def evaluate_model(model: nn.Module, data: TrainingData, *, number_format: Forma
     return score(predicted_classes(logits, labels), data.examples.targets, class_count=len(labels.names))
 
 
-def _step_count(settings: Training, *, rows: int) -> int:
-    return settings.epochs * math.ceil(rows / (settings.batch_size * settings.gradient_accumulation))
+def _batches(settings: Training, rows: Rows) -> Batches:
+    return Batches(
+        rows.lengths,
+        batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        accumulation=settings.gradient_accumulation,
+        processes=processes.count(),
+        seed=settings.seed,
+    )
 
 
 def _arguments(
@@ -182,7 +197,7 @@ def _arguments(
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate or USUAL_RATE,
         warmup_steps=round(settings.warmup * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=MAX_GRADIENT_NORM,

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from kd_deploy import progress
 from kd_deploy.errors import DataError
 from kd_deploy.measurement import DataUsed, Evaluated, Evaluation
+from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
 from kd_deploy.tasks.text_classification import NAME, Classes, Examples, predicted_classes, score
 
+AnyTarget = Target | ServerTarget
 
-def evaluate(targets: Sequence[Target], examples: Examples, *, split: str, name: str) -> Evaluation:
+
+def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, name: str) -> Evaluation:
     """The answers of every target to the same rows, and what they are worth.
 
     Args:
@@ -38,7 +41,7 @@ def agreement(left: Sequence[Classes], right: Sequence[Classes]) -> float:
     return sum(a == b for a, b in zip(left, right, strict=True)) / len(left)
 
 
-def _answers(target: Target, examples: Examples) -> tuple[Classes, ...]:
+def _answers(target: AnyTarget, examples: Examples) -> tuple[Classes, ...]:
     progress.say(f"evaluating {target.name.name} on {len(examples)} rows")
     with target.open() as predictor:
         if predictor.labels.names != examples.labels.names:
@@ -51,7 +54,7 @@ def _answers(target: Target, examples: Examples) -> tuple[Classes, ...]:
 
 
 def _evaluated(
-    target: Target, answers: dict[str, tuple[Classes, ...]], examples: Examples, *, teacher: str | None
+    target: AnyTarget, answers: dict[str, tuple[Classes, ...]], examples: Examples, *, teacher: str | None
 ) -> Evaluated:
     own = answers[target.name.name]
     return Evaluated(

@@ -19,7 +19,11 @@ def model_files(teacher: Teacher | None) -> list[str]:
 
 
 def voices(teacher: Teacher | None) -> list[object]:
-    """What a student's training depends on where several teachers answer; empty where there is one."""
+    """What a student's training depends on where others answer than the first teacher; empty where it does."""
+    if teacher and teacher.endpoint:
+        from kd_deploy.distill.endpoint import fingerprint
+
+        return [fingerprint(teacher.endpoint, ())]
     if teacher is None or not teacher.several:
         return []
     return [teacher.fuse, *([one.weight, _weights(one.model)] for one in teacher.several)]

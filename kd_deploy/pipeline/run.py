@@ -1,21 +1,13 @@
 """finetune → distill → export → evaluate → benchmark → report: one recipe, one folder, resumable."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_deploy import __version__, measurement_store
-from kd_deploy.bundle import Bundle
-from kd_deploy.errors import BundleError, RecipeError
-from kd_deploy.files import locked, require_ours, sha256_text, write_text
-from kd_deploy.manifest import told
-from kd_deploy.measurement import Benchmarked, Evaluation
-from kd_deploy.pipeline.evaluate import evaluate
-from kd_deploy.pipeline.export import export_made
-from kd_deploy.pipeline.fingerprints import model_files, signature, voices
-from kd_deploy.pipeline.resume import STATE, Stages, whole_bundle
-from kd_deploy.pipeline.targets import Target, bundle_target
+from kd_deploy.errors import RecipeError
+from kd_deploy.files import locked, require_ours, write_text
+from kd_deploy.pipeline.resume import STATE, Stages
+from kd_deploy.pipeline.running import Running
 from kd_deploy.recipe import Recipe
 from kd_deploy.report.compare import compare
 from kd_deploy.report.model import Report
@@ -24,7 +16,6 @@ from kd_deploy.runtime.session import find_provider
 from kd_deploy.tasks.splits import Splits, read_splits
 from kd_deploy.tasks.text_classification import score
 
-FEW_ROWS = 100
 RESOLVED = "recipe.resolved.yaml"
 
 
@@ -64,7 +55,7 @@ def run(
         stages = Stages(output)
         if fresh:
             stages.forget()
-        running = _Running(recipe=recipe, output=output, stages=stages, splits=_read(recipe))
+        running = Running(recipe=recipe, output=output, stages=stages, splits=_read(recipe))
         write_text(output / RESOLVED, recipe.to_yaml())
         targets = running.targets()
         evaluation = running.evaluate(targets, name=name)
@@ -87,143 +78,3 @@ def _read(recipe: Recipe) -> Splits:
         find_provider(provider)
     check_recipe(recipe)
     return read_splits(recipe.data, teacher=teacher_labels(recipe.teacher))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
-    recipe: Recipe
-    output: Path
-    stages: Stages
-    splits: Splits
-
-    def targets(self) -> list[Target]:
-        """Train and export, then name everything that the report compares."""
-        teacher = self._trained_teacher()
-        student = self._trained("student", teacher)
-        control = self._trained("control", teacher) if self.recipe.control else None
-        teacher, student = self._exported("teacher", teacher), self._exported("student", student)
-        forms = [one for one in self.recipe.export.precisions if one in student.manifest.graphs]
-        targets = [bundle_target(teacher, form="torch", role="teacher", name="teacher")]
-        targets += [bundle_target(teacher, form="int8", role="teacher", name="teacher-int8")] if "int8" in forms else []
-        if control:
-            targets += [bundle_target(control, form="torch", role="control", name="control")]
-        targets += [bundle_target(student, form="torch", role="student", name="student")]
-        return targets + [bundle_target(student, form=one, role="student", name=f"student-{one}") for one in forms]
-
-    def evaluate(self, targets: list[Target], *, name: str) -> Evaluation:
-        examples = self.splits.test or self.splits.validation
-        split = "test" if self.splits.test else "validation"
-        path = self.output / "evaluation.json"
-
-        def make() -> Evaluation:
-            made = evaluate(targets, examples, split=split, name=name or examples.source)
-            measurement_store.save(path, made)
-            return made
-
-        inputs = [self._signatures(targets), examples.sha256, split, name, __version__]
-        return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
-
-    def benchmark(self, targets: list[Target], *, command: str) -> Benchmarked:
-        from kd_deploy.benchmark.run import benchmark
-
-        settings = self.recipe.benchmark
-        path = self.output / "benchmark.json"
-        examples = self.splits.test or self.splits.validation
-        specs = [
-            target.spec(provider=provider, threads=threads, must_run=target.name.name == targets[-1].name.name)
-            for provider in settings.providers
-            for threads in settings.threads
-            for target in targets
-        ]
-
-        def make() -> Benchmarked:
-            made = benchmark(specs, inputs=examples.inputs, settings=settings, command=command)
-            measurement_store.save(path, made)
-            return made
-
-        inputs = [self._signatures(targets), examples.sha256, settings.model_dump(mode="json"), __version__]
-        return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
-
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the report must know of the data."""
-        judged = self.splits.test or self.splits.validation
-        notes = []
-        if self.splits.test is None:
-            notes.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")
-        if min(len(judged), len(self.splits.validation)) < FEW_ROWS:
-            notes.append(
-                f"Few rows: {len(self.splits.validation)} for validation, {len(judged)} for this report. "
-                "One row more or less right moves every figure; look at the intervals."
-            )
-        return (*notes, *told(Bundle.open(self.output / "student").manifest.training))
-
-    def _trained_teacher(self) -> Bundle:
-        from kd_deploy.distill.job import Job
-        from kd_deploy.distill.teacher import make_teacher
-
-        teacher = self.recipe.teacher
-        data = self.recipe.data.model_dump(mode="json", exclude={"test"})
-        inputs = [teacher and teacher.model_dump(mode="json"), data, model_files(teacher), self._rows()]
-        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
-        path = self.output / "teacher"
-        return self.stages.once(
-            "teacher", inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
-        )
-
-    def _trained(self, name: str, teacher: Bundle) -> Bundle:
-        from kd_deploy.distill.job import Job
-        from kd_deploy.distill.student import distill_student
-
-        left_out = {"control", "objective"} if name == "control" else {"control"}
-        stages = [stage.model_dump(mode="json", exclude=left_out) for stage in self.recipe.stages]
-        student = self.recipe.student.model_dump(mode="json")
-        inputs = [name, signature(teacher), student, stages, self.recipe.data.max_length, self._rows()]
-        if name != "control":
-            inputs.append(voices(self.recipe.teacher))
-        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
-        path = self.output / name
-        return self.stages.once(
-            name,
-            inputs,
-            make=lambda: distill_student(job, teacher, path, control=name == "control"),
-            reuse=lambda: whole_bundle(path),
-        )
-
-    def _exported(self, name: str, bundle: Bundle) -> Bundle:
-        settings = self.recipe.export
-        # The report needs the teacher in int8 too: it may be all that a user needs.
-        inputs = [signature(bundle), settings.model_dump(mode="json"), self.splits.validation.sha256, __version__]
-        path = self.output / name
-
-        def reuse() -> Bundle:
-            made = whole_bundle(path)
-            for precision in settings.precisions:
-                made.graph(precision)
-            return made
-
-        def make() -> Bundle:
-            # The gate guards the student; what int8 costs the teacher is for the report to show.
-            drop = settings.max_accuracy_drop if name == "student" else None
-            return export_made(
-                bundle,
-                path,
-                precisions=settings.precisions,
-                opset=settings.opset,
-                max_accuracy_drop=drop,
-                examples=self.splits.validation,
-            )
-
-        return self.stages.once(f"export-{name}", inputs, make=make, reuse=reuse)
-
-    def _signatures(self, targets: list[Target]) -> list[list[str]]:
-        return [[target.name.name, target.name.precision, *signature(Bundle.open(target.path))] for target in targets]
-
-    def _rows(self) -> list[str]:
-        unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
-        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled]
-
-
-def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:
-    if not path.is_file():
-        raise BundleError(f"{path} is gone")
-    return measurement_store.load(path, kind)

@@ -8,6 +8,7 @@ from kd_deploy.benchmark.targets import JSON, Factory, TargetSpec
 from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle
 from kd_deploy.errors import BenchmarkError, BundleError, UsageError
 from kd_deploy.measurement import Role, TargetName
+from kd_deploy.pipeline.fingerprints import signature
 from kd_deploy.runtime.open import open_onnx
 from kd_deploy.runtime.predictor import Predictor, load
 from kd_deploy.runtime.session import find_provider
@@ -55,6 +56,10 @@ class Target:
             parameters=self.parameters,
             reason=self._missing(provider, must_run=must_run),
         )
+
+    def signature(self) -> list[str]:
+        """What its answers depend on."""
+        return signature(Bundle.open(self.path))
 
     def _factory(self, provider: str, threads: int) -> Factory:
         path = str(self.path.resolve())

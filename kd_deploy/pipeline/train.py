@@ -56,7 +56,9 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
 def _teacher(job: Job) -> Bundle:
     # Kept in the work folder: a training that is taken up again does not fine-tune the teacher again.
     path = job.work / "teacher.bundle"
-    return whole_bundle(path) if (path / MANIFEST).is_file() else make_teacher(job, path)
+    made_before = (path / MANIFEST).is_file()
+    processes.wait()  # all processes decide before one of them writes
+    return whole_bundle(path) if made_before else make_teacher(job, path)
 
 
 def _job(recipe: Recipe, output: Path) -> Job:

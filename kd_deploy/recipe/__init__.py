@@ -2,6 +2,7 @@
 
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Active, Augment, Distill, Samples
+from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.objective import HardLabels, LogitMse, SoftTargets, Term
 from kd_deploy.recipe.outcome import Benchmark, Export, Gates, ReportOptions
 from kd_deploy.recipe.student import BilstmStudent, StaticStudent, Student, TransformerStudent
@@ -16,6 +17,7 @@ __all__ = [
     "BilstmStudent",
     "Data",
     "Distill",
+    "Endpoint",
     "Export",
     "Gates",
     "HardLabels",

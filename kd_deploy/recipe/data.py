@@ -1,10 +1,24 @@
 """Where the rows of a recipe come from."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from kd_deploy.recipe.section import Section
+from kd_deploy.recipe.section import PositiveInt, Section
+
+
+class Unlabeled(Section):
+    """Texts without labels in a column of their own name."""
+
+    source: str = Field(description="As data.train.")
+    column: str = Field("text", description="Where the texts are.")
+
+
+def _form(value: Any) -> str:
+    return "<named>" if isinstance(value, dict | Unlabeled) else "<plain>"
+
+
+UnlabeledSource = Annotated[Annotated[str, Tag("<plain>")] | Annotated[Unlabeled, Tag("<named>")], Discriminator(_form)]
 
 
 class Data(Section):
@@ -15,7 +29,17 @@ class Data(Section):
     )
     validation: str | None = Field(None, description="Left out: a tenth of train is held back.")
     test: str | None = Field(None, description="Read once, at the end. Left out: the report is on validation.")
-    unlabeled: tuple[str, ...] = Field((), description="Texts without labels, for the student alone to learn from.")
+    unlabeled: tuple[UnlabeledSource, ...] = Field(
+        (),
+        description="Texts without labels, for the student alone to learn from; or {source, column}, where the column "
+        "has another name than elsewhere. Equal texts count once.",
+    )
+    unlabeled_as: Literal["texts", "sentences"] = Field(
+        "texts", description="Whether each text without a label is learned from whole, or sentence by sentence."
+    )
+    unlabeled_limit: PositiveInt | None = Field(
+        None, description="Most texts without labels; more are drawn from at random. Left out: all."
+    )
     columns: dict[str, str] = Field({}, description="Task column: name in the file. Only where they differ.")
     max_length: Annotated[int, Field(ge=4)] = Field(128, description="Tokens; longer inputs are cut.")
-    seed: int = Field(0, description="Of the split that is held back.")
+    seed: int = Field(0, description="Of the split that is held back, and of what is drawn.")

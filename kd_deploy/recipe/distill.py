@@ -67,7 +67,11 @@ class Distill(Training):
         HardLabels(term="hard_labels", weight=0.1),
     )
     epochs: PositiveInt = 4
-    learning_rate: PositiveFloat = 2e-4
+    learning_rate: PositiveFloat | None = Field(
+        None,
+        description="Left out: 1e-4 for a student that starts from trained layers, 5e-4 for a transformer that does "
+        "not, 1e-3 for bilstm and static.",
+    )
     texts: Literal["all", "labelled", "unlabelled"] = Field(
         "all", description="Which texts it learns from: those of data.train, those of data.unlabeled, or both."
     )

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.section import NotNegative, PositiveInt, Section
 from kd_deploy.recipe.training import Training
 
@@ -52,6 +53,11 @@ class Teacher(Section):
     )
     scratch: ScratchModel | None = Field(None, description="Instead of model: train one from nothing.")
     finetune: Training | None = Field(None, description="Left out: the teacher is used as it is.")
+    endpoint: Endpoint | None = Field(
+        None,
+        description="A teacher on a server. model or scratch then say what the student takes its tokenizer and its "
+        "first weights from.",
+    )
 
     @property
     def first(self) -> str | None:
@@ -67,7 +73,9 @@ class Teacher(Section):
     def _one_source(self) -> Self:
         if (self.model is None) == (self.scratch is None):
             raise ValueError("give either model or scratch")
-        if self.scratch and not self.finetune:
+        if self.endpoint and (self.finetune or self.several):
+            raise ValueError("a teacher on an endpoint answers alone and as it is: leave finetune and other models out")
+        if self.scratch and not (self.finetune or self.endpoint):
             raise ValueError("a teacher from scratch knows nothing yet: give finetune as well")
         if self.several and self.finetune:
             raise ValueError("several teachers are used as they are: fine-tune each by itself first")

@@ -49,7 +49,7 @@ class Target:
 
     name: str
     role: Role
-    runtime: Literal["torch", "onnxruntime"]
+    runtime: Literal["torch", "onnxruntime", "server"]
     precision: str
     provider: str | None
     threads: int | None

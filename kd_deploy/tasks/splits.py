@@ -1,12 +1,15 @@
 """The rows of a recipe as examples: train, validation, test, and the classes they share."""
 
 import random
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.recipe import Data
+from kd_deploy.recipe.data import Unlabeled
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.text_classification import (
     OPTIONAL,
@@ -19,6 +22,8 @@ from kd_deploy.tasks.text_classification import (
 )
 
 HELD_BACK = 0.1
+# After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
+SENTENCE_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]])\s+|(?<=[。！？])|\n+|<br\s*/?>""")
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
 
@@ -63,8 +68,11 @@ def read_splits(data: Data, *, teacher: tuple[str, ...] = ()) -> Splits:
 
 def _read_unlabeled(data: Data, train: Examples) -> tuple[TextInput, ...]:
     found: list[TextInput] = []
-    for source in data.unlabeled:
-        table = read(data, source, split="train")
+    for one in data.unlabeled:
+        own = one if isinstance(one, Unlabeled) else None
+        source = own.source if own else str(one)
+        columns = {"text": own.column} if own else data.columns
+        table = read_table(source, columns=columns, required=REQUIRED, optional=OPTIONAL, split="train")
         inputs = read_inputs(table)
         if isinstance(inputs[0], str) != isinstance(train.inputs[0], str):
             kinds = {True: "single texts", False: "pairs of texts"}
@@ -73,8 +81,20 @@ def _read_unlabeled(data: Data, train: Examples) -> tuple[TextInput, ...]:
                 f"{train.source} has {kinds[isinstance(train.inputs[0], str)]}",
                 hint="give unlabeled texts of the same form",
             )
-        found += inputs
-    return tuple(found)
+        found += _sentences(inputs, source) if data.unlabeled_as == "sentences" else inputs
+    found = list(dict.fromkeys(found))
+    if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
+        return tuple(found)
+    return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret
+
+
+def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:
+    if not isinstance(inputs[0], str):
+        raise DataError(
+            f"{source} has pairs of texts, and data.unlabeled_as is sentences", hint="set unlabeled_as: texts"
+        )
+    parts = [part.strip() for text in inputs for part in SENTENCE_END.split(str(text))]
+    return [part for part in parts if any(character.isalnum() for character in part)]
 
 
 def read(data: Data, source: str, *, split: str) -> Table:

@@ -232,7 +232,7 @@ def test_training_teaches_the_contrary_and_ends_in_a_plain_model(
         tmp_path,
         data=tiny.examples(DATA.inputs, contrary, tiny.SINGLE),
         adapter=Adapter(method=method, rank=4, dropout=0.1),
-        epochs=8,
+        epochs=20,
     )
 
     end = model.state_dict()

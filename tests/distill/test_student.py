@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import AutoConfig
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import job as job_module
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
-from kd_deploy.errors import TrainingError
+from kd_deploy.distill.students.build import check_student, usual_rate
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.errors import RecipeError, TrainingError
 from kd_deploy.manifest import told
-from kd_deploy.recipe import Recipe
+from kd_deploy.recipe import BilstmStudent, Recipe, StaticStudent, TransformerStudent
 from kd_deploy.tasks.splits import Splits
 from tests import tiny
 
@@ -65,7 +68,7 @@ def test_three_stages_are_told_apart_in_the_bundle(tmp_path: Path, bert_bundle: 
         "stage 2: soft_targets",
         "stage 3: hard_labels",
     ]
-    assert told(records)[0].startswith("Stage 1: It learned from 48 texts with labels and 32 without")
+    assert told(records)[0].startswith("Stage 1: It learned from 0 texts with labels and 32 without")
 
 
 def test_a_stage_over_layers_alone_keeps_its_last_epoch_and_leaves_the_head(
@@ -84,7 +87,7 @@ def test_a_stage_begins_where_the_last_one_ended(tmp_path: Path, bert_bundle: Bu
     first = distill_student(job(tmp_path / "one", SHARED | TASK), bert_bundle, tmp_path / "first")
     both = distill_student(job(tmp_path / "two", [SHARED | TASK, SHARED | LABELS]), bert_bundle, tmp_path / "both")
 
-    student = {"architecture": "transformer", "layers": 2, "init": str(first.path)}
+    student = {"architecture": "transformer", "init": str(first.path)}
     then = distill_student(job(tmp_path / "three", SHARED | LABELS, student=student), bert_bundle, tmp_path / "then")
 
     assert same(both, then)
@@ -129,3 +132,35 @@ def test_the_control_learns_from_labels_for_as_many_epochs(
     distill_student(job(tmp_path / "work", [asking, SHARED | LABELS]), bert_bundle, tmp_path / "c", control=True)
 
     assert seen == [(3, (), 48)]
+
+
+def test_sizes_beside_a_checkpoint_to_start_from_are_refused(tmp_path: Path, bert_bundle: Bundle) -> None:
+    student = TransformerStudent(init=str(bert_bundle.path), layers=2)
+
+    with pytest.raises(RecipeError, match=r"student\.layers: the sizes are those of student\.init"):
+        check_student(student, AutoConfig.from_pretrained(bert_bundle.path))
+
+
+def test_a_start_with_a_tokenizer_of_its_own_keeps_it(tmp_path: Path, bert_bundle: Bundle) -> None:
+    start = tiny.write_checkpoint(tmp_path / "start", tiny.paired(64, seed=3), trained=False)
+    student = {"architecture": "transformer", "init": str(start)}
+
+    made = distill_student(job(tmp_path / "work", SHARED | TASK, student=student), bert_bundle, tmp_path / "made")
+
+    vocabulary = open_encoder(made.path, max_length=8).tokenizer.get_vocab()
+    assert vocabulary == open_encoder(start, max_length=8).tokenizer.get_vocab()
+    assert vocabulary != open_encoder(bert_bundle.path, max_length=8).tokenizer.get_vocab()
+    with pytest.raises(RecipeError, match="the term hidden compares token by token"):
+        distill_student(job(tmp_path / "other", SHARED | GENERAL, student=student), bert_bundle, tmp_path / "not")
+
+
+def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:
+    teacher, own = load_model(checkpoint), str(checkpoint)
+    rates = {
+        1e-4: (TransformerStudent(layers=2), TransformerStudent(init=own), TransformerStudent(hidden_size=32)),
+        5e-4: (TransformerStudent(init="random"), TransformerStudent(hidden_size=16, attention_heads=4)),
+        1e-3: (BilstmStudent(architecture="bilstm"), StaticStudent(architecture="static")),
+    }
+
+    for rate, students in rates.items():
+        assert [usual_rate(one, teacher) for one in students] == [rate] * len(students)

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
+from transformers.trainer_utils import SaveStrategy
 
 from kd_deploy.distill import trainer as trainer_module
 from kd_deploy.distill.checkpoints import load_model
-from kd_deploy.distill.observe import Shape
+from kd_deploy.distill.learner import Learner
+from kd_deploy.distill.observe import Shape, word_vectors
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.students.build import build_student
@@ -143,6 +146,27 @@ def test_a_loss_that_is_no_number_names_the_step(checkpoint: Path, tmp_path: Pat
     assert "learning rate" in caught.value.hint
 
 
+@pytest.mark.parametrize("bad", [14, 2 * STEPS], ids=["within an epoch", "last of an epoch"])
+def test_a_loss_that_is_no_number_stops_within_three_steps_and_leaves_the_last_checkpoint(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    real, steps = Learner.forward, itertools.count(1)
+    made = list[int]()
+
+    def broken(self: Learner, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        made.append(next(steps))
+        return real(self, batch) * (float("nan") if made[-1] == bad else 1.0)
+
+    monkeypatch.setattr(Learner, "forward", broken)
+    with pytest.raises(TrainingError, match=rf"the loss is nan at step {bad}$"):
+        learn(student(checkpoint), checkpoint, tmp_path)
+
+    assert bad <= len(made) < bad + 3
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == f"checkpoint-{STEPS}"
+    assert all(torch.isfinite(value).all() for value in load_file(kept / "model.safetensors").values())
+
+
 def test_bfloat16_by_name_needs_the_hardware(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd_deploy.distill.precision.has_bf16", lambda: False)
 
@@ -150,16 +174,28 @@ def test_bfloat16_by_name_needs_the_hardware(checkpoint: Path, tmp_path: Path, m
         learn(student(checkpoint), checkpoint, tmp_path, precision="bf16")
 
 
-def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interrupt the training in the first step of a later epoch."""
+def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch, *, steps: int = 1) -> None:
+    """Interrupt the training some steps into a later epoch."""
     real = DistillTrainer.compute_loss
 
     def interrupted(self: DistillTrainer, *args: Any, **named: Any) -> Any:
-        if self.state.global_step >= STEPS * epochs + 1:
+        if self.state.global_step >= STEPS * epochs + steps:
             raise KeyboardInterrupt
         return real(self, *args, **named)
 
     monkeypatch.setattr(DistillTrainer, "compute_loss", interrupted)
+
+
+def save_every(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write checkpoints within epochs too."""
+    real = trainer_module._arguments
+
+    def often(*args: Any, **named: Any) -> Any:
+        made = real(*args, **named)
+        made.save_strategy, made.save_steps = SaveStrategy.STEPS, steps
+        return made
+
+    monkeypatch.setattr(trainer_module, "_arguments", often)
 
 
 def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +227,108 @@ def test_an_interrupted_training_goes_on_to_the_same_model(
     assert steps == list(range(epochs * STEPS, 3 * STEPS))
     assert same_weights(whole, resumed)
     assert not same_weights(whole, killed)
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_tokens": 150}, {"embeddings": "sparse"}], ids=str)
+def test_a_training_broken_off_within_an_epoch_goes_on_to_the_same_model(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    always_better(monkeypatch)
+    save_every(4, monkeypatch)
+    whole, killed, resumed = (student(checkpoint) for _ in range(3))
+    learn(whole, checkpoint, tmp_path / "whole", learning_rate=1e-3, **settings)
+
+    with monkeypatch.context() as patch:
+        stop_after(1, patch, steps=7)
+        with pytest.raises(KeyboardInterrupt):
+            learn(killed, checkpoint, tmp_path / "work", learning_rate=1e-3, **settings)
+    steps = steps_of(monkeypatch)
+    learn(resumed, checkpoint, tmp_path / "work", learning_rate=1e-3, **settings)
+
+    assert steps[0] == STEPS + 6
+    assert same_weights(whole, resumed)
+    assert not same_weights(whole, killed)
+
+
+def test_a_budget_of_tokens_makes_more_steps_of_fewer_rows(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, batches = DistillTrainer.compute_loss, list[torch.Size]()
+
+    def watched(self: DistillTrainer, model: nn.Module, inputs: dict[str, torch.Tensor], **named: Any) -> Any:
+        batches.append(inputs["input_ids"].shape)
+        return real(self, model, inputs, **named)
+
+    monkeypatch.setattr(DistillTrainer, "compute_loss", watched)
+    metrics = learn(student(checkpoint), checkpoint, tmp_path, batch_tokens=100)
+
+    assert max(shape.numel() for shape in batches) <= 100
+    assert sum(shape[0] for shape in batches) == 3 * ROWS
+    assert len(batches) > 3 * STEPS
+    assert metrics["accuracy"] > 0.9
+
+
+def test_rows_in_small_batches_count_like_others(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = SMALL.model_copy(update={"dropout": 0.0})
+    weights = []
+    for work, tokens in (("large", None), ("small", 60)):
+        model = student(checkpoint, still)
+        # A step of plain descent over all rows: the sum of what each of them adds, however they are batched.
+        monkeypatch.setattr(trainer_module, "TableAdamW", PlainDescent)
+        settings = {"gradient_accumulation": ROWS, "batch_size": ROWS if tokens is None else 16, "weight_decay": 0.0}
+        learn(model, checkpoint, tmp_path / work, epochs=1, learning_rate=0.1, batch_tokens=tokens, **settings)
+        weights.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
+
+    assert_close(weights[0], weights[1], atol=2e-6, rtol=0)
+
+
+class PlainDescent(torch.optim.SGD):
+    """What is left of the optimiser without its moments."""
+
+    def __init__(self, weights: Any, *, lr: float, **_: object) -> None:
+        super().__init__(weights, lr=lr)
+
+
+@pytest.mark.parametrize("fgm", [0.0, 0.01])
+def test_frozen_word_vectors_stay_as_they_are(checkpoint: Path, tmp_path: Path, fgm: float) -> None:
+    model = student(checkpoint)
+    before = word_vectors(model).weight.detach().clone()
+
+    metrics = learn(model, checkpoint, tmp_path, embeddings="frozen", fgm=fgm)
+
+    assert torch.equal(word_vectors(model).weight, before)
+    assert word_vectors(model).weight.requires_grad
+    assert not word_vectors(model)._forward_hooks
+    assert metrics["accuracy"] > 0.9
+
+
+def test_frozen_word_vectors_take_no_state(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[int]()
+    real = DistillTrainer.evaluate
+
+    def watched(self: DistillTrainer, *args: object, **named: object) -> dict[str, float]:
+        sizes.append(sum(one["exp_avg"].numel() for one in self.optimizer.state.values()))
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(DistillTrainer, "evaluate", watched)
+    model = student(checkpoint)
+    learn(model, checkpoint, tmp_path, embeddings="frozen", epochs=1)
+
+    rest = sum(one.numel() for one in model.parameters()) - word_vectors(model).weight.numel()
+    assert sizes == [rest]
+
+
+def test_word_vectors_updated_row_by_row_learn_too(checkpoint: Path, tmp_path: Path) -> None:
+    model = student(checkpoint)
+    before = word_vectors(model).weight.detach().clone()
+
+    metrics = learn(model, checkpoint, tmp_path, embeddings="sparse", fgm=0.1)
+
+    moved = (word_vectors(model).weight != before).any(dim=1)
+    assert 0 < moved.sum() < len(moved)
+    assert metrics["accuracy"] > 0.9
 
 
 def test_every_epoch_has_an_order_of_its_own(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

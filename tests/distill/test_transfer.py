@@ -80,16 +80,16 @@ def test_an_objective_of_labels_alone_leaves_texts_without_labels_out(checkpoint
 
 @pytest.mark.parametrize(
     ("texts", "rows", "made_from"),
-    [("labelled", range(24), EXAMPLES.inputs), ("unlabelled", range(24, 27), UNLABELED)],
+    [("labelled", 24, EXAMPLES.inputs), ("unlabelled", 3, UNLABELED)],
 )
 def test_a_stage_learns_from_the_texts_that_it_names(
-    checkpoint: Path, texts: str, rows: range, made_from: tuple[str, ...]
+    checkpoint: Path, texts: str, rows: int, made_from: tuple[str, ...]
 ) -> None:
     plain = taught(checkpoint, texts=texts)
     more = taught(checkpoint, texts=texts, augment={"mask": 0.5, "replace": 0.0, "ngram": 0.0})
 
     found = Rows(plain.data)
-    assert [found[row]["target"] != UNKNOWN for row in range(len(found))] == [texts == "labelled"] * len(rows)
+    assert [found[row]["target"] != UNKNOWN for row in range(len(found))] == [texts == "labelled"] * rows
     words = {word for text in made_from for word in text.split()} | {"[MASK]"}
     made = more.data.inputs[len(plain.data.inputs) :]
     assert made

@@ -37,12 +37,18 @@ def test_a_held_back_row_keeps_its_label(tmp_path: Path) -> None:
 
 def test_texts_without_labels_are_read_from_all_their_files(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text\none\ntwo\n")
-    (tmp_path / "b.jsonl").write_text('{"text": "three", "label": "strange"}\n')
-    files = (str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl"))
+    (tmp_path / "b.jsonl").write_text('{"text": "three", "label": "strange"}\n{"text": "one"}\n')
+    (tmp_path / "c.jsonl").write_text('{"context": "four", "text": 4}\n')
+    files = [
+        str(tmp_path / "a.csv"),
+        str(tmp_path / "b.jsonl"),
+        {"source": str(tmp_path / "c.jsonl"), "column": "context"},
+    ]
+    data = Data.model_validate({"train": write(tmp_path / "train.jsonl", 50), "unlabeled": files})
 
-    splits = read_splits(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=files))
+    splits = read_splits(data)
 
-    assert splits.unlabeled == ("one", "two", "three")
+    assert splits.unlabeled == ("one", "two", "three", "four")
     assert splits.labels.names == ("bad", "good")
 
 
@@ -51,6 +57,35 @@ def test_unlabeled_texts_are_of_the_form_of_the_others(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"has pairs of texts, .*train\.jsonl has single texts"):
         read_splits(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(str(tmp_path / "a.jsonl"),)))
+
+
+def test_texts_without_labels_can_be_read_sentence_by_sentence(tmp_path: Path) -> None:
+    text = 'It was good. I "liked it!" So there?<br /><br />...\nCosts 3.5 dollars。很好！真的'
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text}))
+    (tmp_path / "pairs.jsonl").write_text('{"text": "one", "text_pair": "two"}\n')
+    data = Data(
+        train=write(tmp_path / "train.jsonl", 50),
+        unlabeled=(str(tmp_path / "a.jsonl"),),
+        unlabeled_as="sentences",
+    )
+
+    found = read_splits(data).unlabeled
+
+    assert found == ("It was good.", 'I "liked it!"', "So there?", "Costs 3.5 dollars。", "很好！", "真的")
+    pairs = write(tmp_path / "trained.jsonl", 50, text_pair="x")
+    with pytest.raises(DataError, match=r"pairs\.jsonl has pairs of texts, and data.unlabeled_as is sentences"):
+        read_splits(data.model_copy(update={"train": pairs, "unlabeled": (str(tmp_path / "pairs.jsonl"),)}))
+
+
+def test_no_more_texts_without_labels_than_the_limit_are_drawn(tmp_path: Path) -> None:
+    more = write(tmp_path / "more.jsonl", 30)
+    data = Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(more,), unlabeled_limit=10)
+
+    found, again = read_splits(data).unlabeled, read_splits(data).unlabeled
+
+    assert found == again
+    assert len(set(found)) == 10
+    assert found != read_splits(data.model_copy(update={"seed": 1})).unlabeled
 
 
 def test_files_that_are_named_are_read(tmp_path: Path) -> None:

