@@ -28,8 +28,8 @@ def command(
     strange = [one for one in asked if one not in FORMATS]
     if strange:
         raise UsageError(f"there is no format {strange[0]!r}", hint=f"choose of: {', '.join(FORMATS)}")
+    from kd_deploy.pipeline.gates import require_gates
     from kd_deploy.pipeline.report import report_on
-    from kd_deploy.recipe import Gates
     from kd_deploy.report.baseline import against_baseline
     from kd_deploy.report.document import load_report
     from kd_deploy.report.render import write_report
@@ -37,10 +37,11 @@ def command(
     chosen = [one for one in FORMATS if one in asked]
     if output.is_dir() and any(output.iterdir()) and not any(output.glob("report.*")):
         raise UsageError(f"{output} holds files and no report", hint="choose an empty folder or a new name")
-    made = report_on(runs, gates=Gates())
+    made = report_on(runs)
     if baseline:
         made = against_baseline(made, load_report(baseline))
     show(made, write_report(made, output, formats=chosen), as_json=as_json)
+    require_gates(made, output)
 
 
 def show(report: "Report", files: Sequence[Path], *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """One report of several runs and benchmark files."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +11,7 @@ from kd_deploy.errors import BenchmarkError, UsageError
 from kd_deploy.measurement import Benchmarked, DataUsed, Evaluated, Evaluation, Measured, TargetName
 from kd_deploy.recipe import Gates
 from kd_deploy.report.compare import compare
+from kd_deploy.report.document import REPORT_FILE, load_report
 from kd_deploy.report.model import Report
 from kd_deploy.tasks.text_classification import NAME, score
 
@@ -28,23 +29,32 @@ NOTHING_EVALUATED = Evaluation(
 Named = TypeVar("Named", Evaluated, Measured)
 
 
-def report_on(places: Sequence[Path], *, gates: Gates) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What lies in one place; `earlier` is the report that a run wrote itself, with its gates and its notes."""
+
+    evaluation: Evaluation
+    benchmarked: Benchmarked
+    earlier: Report | None = None
+
+
+def report_on(places: Sequence[Path]) -> Report:
     """The report on run folders and benchmark files, as one table.
 
-    With several runs, the targets of a run carry its folder's name.
+    With several runs, the targets of a run carry its folder's name. Each run is held against its own gates.
 
     Raises:
         UsageError: A place that is neither.
         BenchmarkError: Runs on other rows, which nothing can compare.
     """
     found = [_read(place) for place in places]
-    rows = {evaluation.data.sha256 for evaluation, _ in found if evaluation.targets}
+    rows = {one.evaluation.data.sha256 for one in found if one.evaluation.targets}
     if len(rows) > 1:
         raise BenchmarkError(
             f"{places[0]} and {places[-1]} were evaluated on different rows", hint="report on each by itself"
         )
     names = [place.resolve().name if len(places) > 1 else "" for place in places]
-    reports = [_of_one(*one, name=name, gates=gates) for one, name in zip(found, names, strict=True)]
+    reports = [_of_one(one, name=name) for one, name in zip(found, names, strict=True)]
     # A run's targets are held against its own teacher and its own control: another run had another hour.
     first = max(reports, key=lambda one: one.data.n)
     return replace(
@@ -57,24 +67,28 @@ def report_on(places: Sequence[Path], *, gates: Gates) -> Report:
     )
 
 
-def _of_one(evaluation: Evaluation, benchmarked: Benchmarked, *, name: str, gates: Gates) -> Report:
+def _of_one(found: _Found, *, name: str) -> Report:
+    limits = {gate.name: gate.limit for gate in found.earlier.gates} if found.earlier else {}
     return compare(
-        replace(evaluation, targets=tuple(_renamed(one, name) for one in evaluation.targets)),
-        replace(benchmarked, targets=tuple(_renamed(one, name) for one in benchmarked.targets)),
-        gates=gates,
+        replace(found.evaluation, targets=tuple(_renamed(one, name) for one in found.evaluation.targets)),
+        replace(found.benchmarked, targets=tuple(_renamed(one, name) for one in found.benchmarked.targets)),
+        gates=Gates.model_validate(limits),
         score=score,
+        notes=found.earlier.notes if found.earlier else (),
     )
 
 
-def _read(place: Path) -> tuple[Evaluation, Benchmarked]:
+def _read(place: Path) -> _Found:
     if place.is_file():
-        return NOTHING_EVALUATED, measurement_store.load(place, Benchmarked)
+        return _Found(evaluation=NOTHING_EVALUATED, benchmarked=measurement_store.load(place, Benchmarked))
     if not (place / BENCHMARK).is_file():
         raise UsageError(
             f"{place} is neither a finished run nor a benchmark file", hint="give a folder that kd-deploy run wrote"
         )
-    return measurement_store.load(place / EVALUATION, Evaluation), measurement_store.load(
-        place / BENCHMARK, Benchmarked
+    return _Found(
+        evaluation=measurement_store.load(place / EVALUATION, Evaluation),
+        benchmarked=measurement_store.load(place / BENCHMARK, Benchmarked),
+        earlier=load_report(place) if (place / REPORT_FILE).is_file() else None,
     )
 
 

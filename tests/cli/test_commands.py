@@ -206,6 +206,20 @@ def test_benchmark_writes_raw_samples_and_report_reads_them(ran: Path, cli: Cli,
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "report.md"}
 
 
+def test_a_report_on_a_run_holds_it_against_its_own_gates(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    copied = shutil.copytree(ran, tmp_path / "copied")
+    told = read_json(copied / "report.json")
+    gate = {"name": "max_size_mb", "target": "student-int8", "limit": 0.001, "value": 9.0, "passed": False}
+    (copied / "report.json").write_text(json.dumps(told | {"gates": [gate], "notes": ["mind the gap"]}))
+
+    outcome = cli("report", copied, "--output", tmp_path / "report")
+
+    assert outcome.code == 10
+    made = read_json(tmp_path / "report" / "report.json")
+    assert [(one["name"], one["limit"], one["passed"]) for one in made["gates"]] == [("max_size_mb", 0.001, False)]
+    assert made["notes"] == ["mind the gap"]
+
+
 def test_report_shows_what_changed_since_a_baseline(ran: Path, cli: Cli, tmp_path: Path) -> None:
     outcome = cli("report", ran, "--baseline", ran / "report.json", "--output", tmp_path / "report", "--json")
     changes = json.loads(outcome.out)["baseline"]["changes"]
