@@ -1,4 +1,4 @@
-"""README's table of results, made from the files in benchmarks/results; `--write` puts it in place."""
+"""README's tables, made from the files in benchmarks/results; `--write` puts them in place."""
 
 import json
 import sys
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "sst2.json"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+RESULTS = ROOT / "benchmarks" / "results"
 SHOWN = {
     "teacher": "teacher (MiniLM-L6-H384), transformers pipeline",
     "teacher-int8": "teacher, int8",
@@ -20,8 +19,8 @@ SHOWN = {
 STUDENTS = {"transformer3": "3-layer student", "bilstm": "BiLSTM student"}
 
 
-def render(result: Mapping[str, Any]) -> str:
-    """The two runs as one markdown table."""
+def of_runs(result: Mapping[str, Any]) -> str:
+    """The two runs of sst2.json as one table."""
     head = ["", "test accuracy", "÷ teacher", "ms, text to answer", "× as fast", "texts/s", "MB", "peak MiB"]
     lines = [f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|"]
     for run, student in STUDENTS.items():
@@ -68,17 +67,59 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def of_objectives(result: Mapping[str, Any]) -> str:
+    """The rows and students of objectives.json, a table for each data set; the best of a student is bold."""
+    return "\n\n".join(_of_data(data, result) for data in result["teachers"])
+
+
+def _of_data(data: str, result: Mapping[str, Any]) -> str:
+    values = {
+        tuple(key.split("/")[1:]): value
+        for key, value in result["figures"].items()
+        if key.startswith(f"{data}/") and value is not None
+    }
+    students = list(dict.fromkeys(student for student, _ in values))
+    best = {one: max(value for (student, _), value in values.items() if student == one) for one in students}
+    lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
+    for row in dict.fromkeys(row for _, row in values):
+        cells = [_share(values.get((student, row)), best[student]) for student in students]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _share(value: float | None, best: float) -> str:
+    if value is None:
+        return ""
+    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+
+
+TABLES = {"sst2": of_runs, "objectives": of_objectives}
+
+
+def render(name: str) -> str | None:
+    """The table of benchmarks/results/NAME.json; None where it was not measured."""
+    path = RESULTS / f"{name}.json"
+    return TABLES[name](json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and after a table in README.md."""
+    return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+
+
 def main() -> None:
-    """Print the table, or write it into README.md."""
-    table = render(json.loads(RESULTS.read_text(encoding="utf-8")))
-    if "--write" not in sys.argv:
-        print(table)
-        return
+    """Print the tables, or write them into README.md."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+    for name in TABLES:
+        table, (begin, end) = render(name), marks(name)
+        if table is None or begin not in text:
+            continue
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+        print(table)
+    if "--write" in sys.argv:
+        readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
