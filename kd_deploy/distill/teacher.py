@@ -8,12 +8,12 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.job import Job
+from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
 from kd_deploy.distill.teaching import untaught
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.distill.trainer import evaluate_model
 from kd_deploy.errors import RecipeError
 from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
