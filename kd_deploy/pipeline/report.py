@@ -53,13 +53,15 @@ def report_on(places: Sequence[Path], *, gates: Gates) -> Report:
         comparison=tuple(chain.from_iterable(one.comparison for one in reports)),
         differences=tuple(chain.from_iterable(one.differences for one in reports)),
         gates=tuple(chain.from_iterable(one.gates for one in reports)),
+        tasks=tuple(chain.from_iterable(one.tasks for one in reports)),
         notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
     )
 
 
 def _of_one(evaluation: Evaluation, benchmarked: Benchmarked, *, name: str, gates: Gates) -> Report:
+    further = {task: _all_renamed(answers, name) for task, answers in evaluation.further.items()}
     return compare(
-        replace(evaluation, targets=tuple(_renamed(one, name) for one in evaluation.targets)),
+        replace(_all_renamed(evaluation, name), further=further),
         replace(benchmarked, targets=tuple(_renamed(one, name) for one in benchmarked.targets)),
         gates=gates,
         score=score,
@@ -76,6 +78,10 @@ def _read(place: Path) -> tuple[Evaluation, Benchmarked]:
     return measurement_store.load(place / EVALUATION, Evaluation), measurement_store.load(
         place / BENCHMARK, Benchmarked
     )
+
+
+def _all_renamed(evaluation: Evaluation, run: str) -> Evaluation:
+    return replace(evaluation, targets=tuple(_renamed(one, run) for one in evaluation.targets))
 
 
 def _renamed(one: Named, run: str) -> Named:

@@ -1,9 +1,10 @@
 """Several tasks of one model: its logits side by side, a slice and a name for each task."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from kd_deploy.errors import UsageError
+from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.tasks.text_classification import LabelSpace
 
 MAIN = "main"
@@ -39,6 +40,17 @@ def joint_labels(heads: Mapping[str, Head]) -> LabelSpace:
     main, *further = heads.items()
     names = [f"{task}/{label}" for task, head in further for label in head.labels.names]
     return replace(main[1].labels, names=(*main[1].labels.names, *names))
+
+
+@contextlib.contextmanager
+def speaking_of(task: str) -> Iterator[None]:
+    """A block whose faults in recipe and data name the further task that they are about."""
+    try:
+        yield
+    except (RecipeError, DataError) as error:
+        if task == MAIN:
+            raise
+        raise type(error)(f"tasks.{task}: {error}", hint=error.hint) from error
 
 
 def find_head(heads: Mapping[str, Head], task: str) -> Head:

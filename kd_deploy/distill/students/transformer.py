@@ -92,7 +92,8 @@ def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]
 
 
 def _config_of(model: nn.Module) -> "PreTrainedConfig":
-    return model.config  # type: ignore[return-value]
+    config: PreTrainedConfig = model.config
+    return config
 
 
 def _with_more_classes(value: Tensor | None, wanted: Tensor, *, classes: tuple[int, int]) -> Tensor | None:
