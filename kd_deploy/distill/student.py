@@ -195,7 +195,7 @@ def _on_labels(
 
 def _once(folder: Path, student: nn.Module, run: Callable[[], dict[str, Passed]]) -> dict[str, Passed]:
     """Run a stage, or take up the weights that it left when a later one was broken off."""
-    weights, record = folder / "model.safetensors", folder / "passed.json"
+    weights, record = folder / "model.safetensors", folder / "passed-by-task.json"
     if record.is_file():
         load_model(student, weights)
         progress.say(f"going on after {folder.name}")
