@@ -57,6 +57,7 @@ class GraphRecord(Part):
     parity: ParityRecord
     metric: float | None = None
     metric_drop: float | None = None
+    task_drops: dict[str, float] = {}
     batch_sensitivity: float | None = None
 
 
@@ -107,8 +108,23 @@ class TrainingRecord(Part):
     rounds: tuple[RoundRecord, ...] = ()
 
 
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
+
+
+class TaskRecord(Part):
+    """A further task of the same model: its classes, where its logits come out, and whom it was learned from."""
+
+    labels: tuple[str, ...]
+    problem_type: ProblemType
+    output: str
+    teacher: str | None = None
+    data_sha256: str | None = None
+    metrics: dict[str, float] = {}
+    training: tuple[TrainingRecord, ...] = ()
+
+
 class Manifest(Part):
-    """The content of bundle.json."""
+    """The content of bundle.json; labels, metrics and training are those of the main task."""
 
     schema_version: Literal[1] = 1
     created: str
@@ -116,7 +132,8 @@ class Manifest(Part):
     task: str
     architecture: str
     labels: tuple[str, ...]
-    problem_type: Literal["single_label_classification", "multi_label_classification"]
+    problem_type: ProblemType
+    tasks: dict[str, TaskRecord] = {}
     max_length: int
     padding_side: Literal["left", "right"] = "right"
     inputs: tuple[str, ...]

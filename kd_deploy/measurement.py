@@ -147,7 +147,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The answers of several targets to the same rows."""
+    """The answers of several targets to the same rows; `further` are those to other tasks of one student, by name."""
 
     task: str
     main_metric: str
@@ -155,6 +155,7 @@ class Evaluation:
     references: tuple[tuple[int, ...], ...]
     class_count: int
     targets: tuple[Evaluated, ...]
+    further: dict[str, "Evaluation"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from kd_deploy.recipe import (
     Data,
     Distill,
     Endpoint,
+    FurtherTask,
     Recipe,
     Samples,
     StaticStudent,
@@ -46,7 +47,7 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "samples": (Samples,),
     "adapter": (Adapter,),
 }
-EXPLAINED = (Distill, Training, Teacher, Endpoint, Active, Augment, Samples, Adapter, *STUDENTS, *READY)
+EXPLAINED = (Distill, Training, Teacher, FurtherTask, Endpoint, Active, Augment, Samples, Adapter, *STUDENTS, *READY)
 MINIMAL = {
     "version": 1,
     "task": "text-classification",

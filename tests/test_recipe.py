@@ -225,3 +225,18 @@ def test_a_section_left_out_has_its_defaults() -> None:
     assert recipe.export.precisions == ("fp32", "int8")
     assert yaml.safe_load(recipe.to_yaml())["distill"]["objective"][0]["term"] == "soft_targets"
     assert isinstance(Recipe.of(MINIMAL | {"student": {"architecture": "bilstm"}}).student, BilstmStudent)
+
+
+def test_a_further_task_is_a_recipe_by_itself() -> None:
+    document = yaml.safe_load(FULL) | {
+        "tasks": {"topic": {"data": {"train": "t.jsonl", "seed": 3}, "teacher": {"model": "other"}, "weight": 0.5}}
+    }
+    recipe = Recipe.of(document)
+
+    alone = recipe.of_task("topic")
+
+    assert (alone.data.train, alone.data.seed, alone.data.max_length) == ("t.jsonl", 3, recipe.data.max_length)
+    assert alone.teacher is not None
+    assert alone.teacher.first == "other"
+    assert (alone.tasks, alone.student, alone.distill) == ({}, recipe.student, recipe.distill)
+    assert Recipe.of(yaml.safe_load(recipe.to_yaml())) == recipe

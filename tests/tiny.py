@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from kd_deploy.bundle import Bundle
-from kd_deploy.distill.bundling import write_bundle
+from kd_deploy.distill.bundling import Outcome, write_bundle
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
@@ -113,7 +113,7 @@ def bundle_of(model: nn.Module, output: Path, checkpoint: Path, labels: LabelSpa
         max_length=MAX_LENGTH,
         tokenizer_from=checkpoint,
         lineage=Lineage(teacher="tiny"),
-        metrics={labels.main_metric: 1.0},
+        outcome=Outcome(metrics={labels.main_metric: 1.0}),
     )
 
 

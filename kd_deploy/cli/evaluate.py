@@ -1,12 +1,12 @@
 """`kd-deploy evaluate`: what a model's answers are worth."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kd_deploy.cli.output import AsJson, Columns, Quiet, columns_of, emit, speaking, table
+from kd_deploy.cli.output import AsJson, Columns, Quiet, TaskName, columns_of, emit, speaking, table
 
 
 def command(
@@ -16,6 +16,7 @@ def command(
         str | None, typer.Option(help="Also judge this teacher, and count how often both agree.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write every answer to this JSON file too.")] = None,
+    task: TaskName = "main",
     columns: Columns = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -27,9 +28,10 @@ def command(
     from kd_deploy.pipeline.targets import resolve
 
     targets = [resolve(against, role="teacher", name="teacher")] if against else []
-    targets.append(resolve(model))
+    targets.append(replace(resolve(model), task=task))
     with speaking(quiet=quiet):
-        evaluation = evaluate(targets, rows_for(model, data, columns=columns_of(columns)), split="given", name=data)
+        rows_given = rows_for(model, data, columns=columns_of(columns), task=task)
+        evaluation = evaluate(targets, rows_given, split="given", name=data)
     if output:
         measurement_store.save(output, evaluation)
     if as_json:

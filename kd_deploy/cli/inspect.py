@@ -34,12 +34,19 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
     lines = [
         f"{bundle.path}: {one.architecture} for {one.task}, {one.parameters / 1e6:.1f} M parameters",
         f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}",
+        *(
+            f"task {name} ({task.problem_type.replace('_', ' ')}), output {task.output}: {', '.join(task.labels)}"
+            for name, task in one.tasks.items()
+        ),
         f"longest input: {one.max_length} tokens",
         f"teacher: {one.lineage.teacher or 'none'}; objective: {', '.join(one.lineage.objective) or 'none'}",
         f"made: {one.created} by kd-deploy {one.kd_deploy}",
     ]
     lines += told(one.training)
     lines += [f"validation {name}: {value:.4f}" for name, value in one.metrics.items()]
+    for name, task in one.tasks.items():
+        lines += [f"task {name}: {sentence}" for sentence in told(task.training)]
+        lines += [f"task {name}, validation {metric}: {value:.4f}" for metric, value in task.metrics.items()]
     for key, graph in one.graphs.items():
         lines.append(
             f"{key}: opset {graph.opset}, IR {graph.ir_version}, {graph.parity.max_abs_error:.2g} from torch at most "

@@ -21,6 +21,7 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a key of the recipe; repeatable.")
 ]
 Columns = Annotated[str | None, typer.Option("--columns", help="Where the file has other names: text=mail,label=kind.")]
+TaskName = Annotated[str, typer.Option("--task", help="Which task of a model that has several; inspect lists them.")]
 NARROW = 100
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from kd_deploy.cli.output import Quiet
+from kd_deploy.cli.output import Quiet, TaskName
 from kd_deploy.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def command(
     bundle: Annotated[str, typer.Argument(help="The bundle.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts. None: lines, or JSON Lines, from stdin.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or int8; left out: int8 where the bundle has it.")] = None,
+    task: TaskName = "main",
     provider: Annotated[str, typer.Option(help="cpu, cuda, or another that onnxruntime has here.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="Threads of one run; left out: the cores we may use.", min=1)
@@ -31,7 +32,7 @@ def command(
     from kd_deploy.runtime.predictor import load
 
     path, form = bundle_form(bundle, precision)
-    with load(path, precision=form, provider=provider, threads=threads) as predictor:
+    with load(path, precision=form, provider=provider, threads=threads, task=task) as predictor:
         inputs = texts or read_lines(sys.stdin.buffer)
         for one in predictor.stream(inputs):
             sys.stdout.write(json.dumps(to_json(one, multi=predictor.labels.is_multi), ensure_ascii=False) + "\n")

@@ -12,7 +12,17 @@ def show_trained(bundle: Bundle, *, as_json: bool) -> None:
         "parameters": manifest.parameters,
         "labels": list(manifest.labels),
         "validation": manifest.metrics,
+        "tasks": {
+            name: {"labels": list(one.labels), "validation": one.metrics} for name, one in manifest.tasks.items()
+        },
     }
-    scores = ", ".join(f"{name} {score:.4f}" for name, score in manifest.metrics.items())
-    lines = [str(bundle.path), f"{manifest.parameters / 1e6:.1f} M parameters; on validation: {scores}"]
+    lines = [
+        str(bundle.path),
+        f"{manifest.parameters / 1e6:.1f} M parameters; on validation: {_told(manifest.metrics)}",
+    ]
+    lines += [f"task {name}, on validation: {_told(one.metrics)}" for name, one in manifest.tasks.items()]
     emit(value, as_json=as_json, lines=lines)
+
+
+def _told(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {score:.4f}" for name, score in metrics.items())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.checkpoint import check_checkpoint
-from kd_deploy.distill.bundling import write_bundle
+from kd_deploy.distill.bundling import Outcome, write_bundle
 from kd_deploy.distill.checkpoints import labels_of, load_model
 from kd_deploy.distill.tokenizer_files import max_positions
 from kd_deploy.distill.torch_runner import open_encoder
@@ -52,7 +52,7 @@ def adopt_checkpoint(folder: Path, output: Path, *, max_length: int, name: str) 
         max_length=max_length,
         tokenizer_from=folder,
         lineage=Lineage(teacher=name, versions=installed_versions()),
-        metrics={},
+        outcome=Outcome(metrics={}),
     )
 
 

@@ -1,5 +1,7 @@
 """A trained model to a bundle's torch half: checkpoint, tokenizer, model card, manifest."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -10,7 +12,8 @@ from kd_deploy.distill.checkpoints import save_model
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.torch_runner import input_names, parameter_count
 from kd_deploy.files import staged
-from kd_deploy.manifest import Lineage, Manifest, TrainingRecord
+from kd_deploy.manifest import Lineage, Manifest, TaskRecord, TrainingRecord
+from kd_deploy.tasks.heads import joint_labels, lay_out
 from kd_deploy.tasks.text_classification import NAME, LabelSpace
 
 CARD = """---
@@ -25,7 +28,7 @@ A {architecture} for {task} with {millions:.1f} million parameters, written by k
 |---|---|
 | classes | {labels} |
 | kind | {problem_type} |
-| longest input | {max_length} tokens; the rest is cut |
+{tasks}| longest input | {max_length} tokens; the rest is cut |
 | teacher | {teacher} |
 | objective | {objective} |
 | on validation | {metrics} |
@@ -48,6 +51,18 @@ It gives one of its classes to any text, whatever the text is about.
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a training came to: scores on validation, what was learned from in each stage, and the further tasks.
+
+    `training` is empty for a model that is used as it is.
+    """
+
+    metrics: dict[str, float]
+    training: tuple[TrainingRecord, ...] = ()
+    tasks: Mapping[str, TaskRecord] = field(default_factory=dict)
+
+
 def write_bundle(
     output: Path,
     model: nn.Module,
@@ -56,35 +71,38 @@ def write_bundle(
     max_length: int,
     tokenizer_from: Path,
     lineage: Lineage,
-    metrics: dict[str, float],
-    training: tuple[TrainingRecord, ...] = (),
+    outcome: Outcome,
 ) -> Bundle:
     """Write a model as a bundle without ONNX files, whole or not at all.
 
     Args:
         output: The bundle's folder; what was there is replaced at the end.
         model: In fp32.
-        labels: The classes of its logits.
+        labels: The classes of its main task, whose logits come first.
         max_length: Tokens; longer inputs are cut.
         tokenizer_from: The folder whose tokenizer the model was trained with.
         lineage: Where it comes from.
-        metrics: Its scores on validation.
-        training: What it learned from, stage after stage; empty for a model that is used as it is.
+        outcome: What its training came to.
     """
+    tasks = outcome.tasks
+    spaces = {name: LabelSpace(names=one.labels, problem_type=one.problem_type) for name, one in tasks.items()}
+    heads = lay_out(labels, spaces)
     with staged(output) as aside:
-        save_model(model, aside, labels=labels, max_length=max_length, tokenizer_from=tokenizer_from)
+        save_model(model, aside, labels=joint_labels(heads), max_length=max_length, tokenizer_from=tokenizer_from)
         manifest = Manifest(
             **stamp(),
             task=NAME,
             architecture=type(model).__name__.lower() if is_ours(model) else "transformer",
             labels=labels.names,
             problem_type=labels.problem_type,
+            tasks=dict(tasks),
             max_length=max_length,
             inputs=input_names(model),
+            outputs=tuple(head.output for head in heads.values()),
             parameters=parameter_count(model),
             lineage=lineage,
-            metrics=metrics,
-            training=training,
+            metrics=outcome.metrics,
+            training=outcome.training,
         )
         (aside / "README.md").write_text(model_card(manifest, title=output.name), encoding="utf-8")
         sign(aside, manifest)
@@ -103,8 +121,18 @@ def model_card(manifest: Manifest, *, title: str) -> str:
         created=manifest.created,
         labels=", ".join(manifest.labels),
         problem_type=manifest.problem_type.replace("_", " "),
+        tasks="".join(_row_of(name, task) for name, task in manifest.tasks.items()),
         max_length=manifest.max_length,
         teacher=manifest.lineage.teacher or "none",
         objective=", ".join(manifest.lineage.objective) or "none",
-        metrics=", ".join(f"{name} {value:.4f}" for name, value in manifest.metrics.items()) or "not measured",
+        metrics=_told(manifest.metrics),
     )
+
+
+def _row_of(name: str, task: TaskRecord) -> str:
+    kind = task.problem_type.replace("_", " ")
+    return f'| task `{name}`, by `model.task("{name}")` | {kind}: {", ".join(task.labels)}; {_told(task.metrics)} |\n'
+
+
+def _told(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "not measured"

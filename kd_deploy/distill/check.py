@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 from transformers import AutoConfig
 
+from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.scratch import scratch_config
@@ -13,6 +15,7 @@ from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
+from kd_deploy.tasks.heads import speaking_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -22,11 +25,17 @@ def teacher_labels(teacher: Teacher) -> tuple[str, ...]:
     """The classes that a recipe's teacher knows already; empty where it is to be fine-tuned.
 
     Raises:
-        RecipeError: The teacher is to be used as it is, and is no classifier.
+        RecipeError: The teacher is to be used as it is, and is no classifier, or one of several tasks.
     """
     if teacher.finetune or teacher.endpoint or teacher.first is None:
         return ()
-    labels = labels_of(find_model(teacher.first))
+    folder = find_model(teacher.first)
+    if (folder / MANIFEST).is_file() and Bundle.open(folder).manifest.tasks:
+        raise RecipeError(
+            f"teacher.model {teacher.first} has several tasks, and a teacher is asked about one",
+            hint="name a teacher of one task, or add teacher.finetune",
+        )
+    labels = labels_of(folder)
     if labels is None:
         raise RecipeError(
             f"teacher.model {teacher.first} has no classification head",
@@ -41,6 +50,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         RecipeError: Layers, widths or terms that do not fit.
     """
+    _check_one_process(recipe)
     config = _teacher_config(recipe)
     _check_adapters(recipe, config)
     if config is None:
@@ -49,13 +59,31 @@ def check_recipe(recipe: Recipe) -> None:
     student = _expected(recipe.student, config)
     if student is None:
         return
+    _check_terms(recipe, student, config)
+    for name in recipe.tasks:
+        with speaking_of(name):
+            task = recipe.of_task(name)
+            teacher = _teacher_config(task)
+            if teacher is not None:
+                _check_terms(task, student, teacher)
+
+
+def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") -> None:
     ground = Ground(
         student=student,
-        teacher=shape_of_config(config),
+        teacher=shape_of_config(teacher),
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint),
     )
     for stage in recipe.stages:
         build_objective(stage.objective, ground)
+
+
+def _check_one_process(recipe: Recipe) -> None:
+    if recipe.tasks and processes.count() > 1:
+        raise RecipeError(
+            f"tasks are learned together in one process, and a launcher started {processes.count()}",
+            hint="start kd-deploy without torchrun or accelerate launch",
+        )
 
 
 def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:

@@ -1,32 +1,48 @@
 """What every training of a recipe shares: its rows, where it works, how a model is trained and written."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
 
+from kd_deploy import progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
-from kd_deploy.distill.bundling import write_bundle
+from kd_deploy.distill.bundling import Outcome, write_bundle
+from kd_deploy.distill.lessons import Lesson
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.teaching import Teaching
-from kd_deploy.distill.trainer import train
+from kd_deploy.distill.trainer import train_together
 from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.machine import installed_versions
-from kd_deploy.manifest import Lineage, TrainingRecord
+from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import Recipe, Training
+from kd_deploy.tasks.heads import MAIN, Head, lay_out
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.text_classification import LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What every training of a recipe shares."""
+    """What every training of a recipe shares; `further` are the rows of its further tasks, by name."""
 
     recipe: Recipe
     splits: Splits
     work: Path
+    further: Mapping[str, Splits] = field(default_factory=dict)
+
+    def of_task(self, name: str) -> "Job":
+        """The job of a further task by itself, as its teacher needs it; the main task's is this one."""
+        if name == MAIN:
+            return self
+        return Job(recipe=self.recipe.of_task(name), splits=self.further[name], work=self.work / f"task-{name}")
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The tasks of the student, the main one first."""
+        return lay_out(self.labels, {name: one.labels for name, one in self.further.items()})
 
     @property
     def max_length(self) -> int:
@@ -35,7 +51,7 @@ class Job:
 
     @property
     def labels(self) -> LabelSpace:
-        """The classes, in the order of the logits."""
+        """The classes of the main task, in the order of the logits."""
         return self.splits.labels
 
     def lineage(self, *, teacher: Path | None, name: str | None, settings: Training, terms: tuple[str, ...]) -> Lineage:
@@ -56,20 +72,34 @@ class Job:
         Raises:
             TrainingError: Training cannot go on.
         """
+        return self.train_together(model, {MAIN: teaching}, settings, what=what)[MAIN]
+
+    def train_together(
+        self, model: nn.Module, teachings: Mapping[str, Teaching], settings: Training, *, what: str
+    ) -> dict[str, dict[str, float]]:
+        """Train a model in place on one task or several, and give its scores on validation, task by task.
+
+        Raises:
+            TrainingError: Training cannot go on.
+        """
+        lessons = {name: self._lesson(name, teaching) for name, teaching in teachings.items()}
         work = self.work / what.replace(" ", "-")
-        metrics = train(
-            model,
-            objective=teaching.objective,
-            data=teaching.data,
-            validation=TrainingData(examples=self.splits.validation, encoder=teaching.data.encoder),
-            settings=settings,
-            work=work,
-            description=what,
-            live=teaching.live,
-        )
+        metrics = train_together(model, lessons, settings=settings, work=work, description=what)
         processes.wait()  # the last one may still be reading the best checkpoint
         shutil.rmtree(work, ignore_errors=True)
+        for name, lesson in lessons.items() if len(lessons) > 1 else ():
+            progress.say(f"{what}: {name}, validation {lesson.metric} {metrics[name][lesson.metric]:.4f}")
         return metrics
+
+    def _lesson(self, name: str, teaching: Teaching) -> Lesson:
+        return Lesson(
+            objective=teaching.objective,
+            data=teaching.data,
+            validation=TrainingData(examples=self.of_task(name).splits.validation, encoder=teaching.data.encoder),
+            live=teaching.live,
+            columns=self.heads[name].columns,
+            weight=1.0 if name == MAIN else self.recipe.tasks[name].weight,
+        )
 
     def write(
         self,
@@ -78,8 +108,7 @@ class Job:
         *,
         tokenizer: Path,
         lineage: Lineage,
-        metrics: dict[str, float],
-        training: tuple[TrainingRecord, ...] = (),
+        outcome: Outcome,
     ) -> Bundle:
         """A trained model as a bundle."""
         return write_bundle(
@@ -89,6 +118,5 @@ class Job:
             max_length=self.max_length,
             tokenizer_from=tokenizer,
             lineage=lineage,
-            metrics=metrics,
-            training=training,
+            outcome=outcome,
         )

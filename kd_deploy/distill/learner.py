@@ -1,6 +1,7 @@
 """The student together with its objective: what the trainer trains, one batch in, one loss out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -12,49 +13,65 @@ from kd_deploy.distill.torch_runner import input_names
 TEACHER = "teacher:"  # before the names of teacher signals in a batch
 
 
-class Learner(nn.Module):
-    """A model and what it minimises; what the objective's terms learn themselves is trained along."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a model is to minimise on the rows of one task, and where that task's logits lie among all."""
 
-    def __init__(self, model: nn.Module, objective: Objective, *, fgm: float = 0.0, r_drop: float = 0.0) -> None:
+    objective: Objective
+    columns: slice = field(default_factory=lambda: slice(None))
+
+
+class Learner(nn.Module):
+    """A model and what it minimises; what the objectives' terms learn themselves is trained along."""
+
+    def __init__(
+        self, model: nn.Module, aims: Objective | Sequence[Aim], *, fgm: float = 0.0, r_drop: float = 0.0
+    ) -> None:
         """Join the two.
 
         Args:
             model: The student.
-            objective: What it minimises.
+            aims: What it minimises; for several tasks, on the rows of each.
             fgm: Length of the worst step of the word vectors, whose loss is added; 0: none.
             r_drop: Weight of the disagreement between two passes under dropout; 0: one pass alone.
         """
         super().__init__()
         self.model = model
-        self.objective = objective
+        given = [Aim(objective=aims)] if isinstance(aims, Objective) else aims
+        self.objectives = nn.ModuleList(aim.objective for aim in given)
+        self._columns = [aim.columns for aim in given]
         self.share = 0.0  # of the training that is done, 0 to 1
         self._fgm = fgm
         self._r_drop = r_drop
 
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor], task: int = 0) -> Tensor:
         """The loss of a batch, [], float32.
 
         Args:
             batch: The arrays of the model [B, S], `targets`, and the teacher's signals as `teacher:NAME`.
+            task: Whose rows they are, from 0.
         """
+        objective = self.objectives[task]
         vectors = Vectors()
         with vectors.of(self.model):
-            seen = self._seen(batch)
-        loss: Tensor = self.objective(seen)
+            seen = self._seen(batch, task)
+        loss: Tensor = objective(seen)
         if self._fgm:
             shifted = Vectors(vectors.worst_shift(loss, size=self._fgm))
             with shifted.of(self.model):
-                loss = loss + self.objective(self._seen(batch))
+                loss = loss + objective(self._seen(batch, task))
         if self._r_drop:
-            again = self._seen(batch)
+            again = self._seen(batch, task)
             apart = disagreement(seen.student["logits"], again.student["logits"], several=seen.several)
-            loss = (loss + self.objective(again)) / 2 + self._r_drop * apart
+            loss = (loss + objective(again)) / 2 + self._r_drop * apart
         return loss
 
-    def _seen(self, batch: Mapping[str, Tensor]) -> Seen:
+    def _seen(self, batch: Mapping[str, Tensor], task: int) -> Seen:
         arrays = {name: batch[name] for name in input_names(self.model)}
+        objective: Objective = self.objectives[task]  # type: ignore[assignment]
+        shown = observe(self.model, arrays, names=objective.student_names)
         return Seen(
-            student=observe(self.model, arrays, names=self.objective.student_names),
+            student={**shown, "logits": shown["logits"][:, self._columns[task]]},
             teacher={name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)},
             mask=batch["attention_mask"],
             targets=batch["targets"],

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,13 +42,23 @@ class Tokenizing:
         return not self.own and self.kept is None
 
 
+def seen_from(tokens: Tokenizing, teacher: Path, *, checkpoint: Path) -> Tokenizing:
+    """A student's tokenizer beside a teacher, which may cut texts into other tokens.
+
+    Args:
+        tokens: The student's.
+        teacher: The teacher's folder.
+        checkpoint: The folder that the student starts from.
+    """
+    return replace(tokens, own=_plain(teacher) != _plain(checkpoint))
+
+
 def tokenizing(
     vocabulary: int | Literal["full", "auto"],
     *,
     checkpoint: Path,
     texts: Sequence[TextInput],
     work: Path,
-    teacher: Path | None = None,
 ) -> Tokenizing:
     """The student's tokenizer, in the folder that it starts from or in one of its own.
 
@@ -57,14 +67,12 @@ def tokenizing(
         checkpoint: The folder that the student starts from: its teacher's, or a checkpoint of its own.
         texts: What the student is trained on.
         work: Where a smaller tokenizer goes; what was there is replaced.
-        teacher: The teacher's folder, where it is another one.
 
     Raises:
         RecipeError: The tokenizer cannot be pruned, or not to this size.
     """
-    own = teacher is not None and _plain(teacher) != _plain(checkpoint)
     if vocabulary == "full":
-        return Tokenizing(folder=checkpoint, own=own)
+        return Tokenizing(folder=checkpoint)
     size = None if vocabulary == "auto" else vocabulary
     pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size)
     _write(pruned, checkpoint, work)
@@ -73,7 +81,7 @@ def tokenizing(
         f"vocabulary: {found.entries_after} of {found.entries_before} entries, {found.unchanged_share:.1%} of the "
         f"training texts as before, {found.tokens_after / max(1, found.tokens_before) - 1:+.1%} tokens"
     )
-    return Tokenizing(folder=work, kept=pruned.kept, coverage=found, own=own)
+    return Tokenizing(folder=work, kept=pruned.kept, coverage=found)
 
 
 def _plain(checkpoint: Path) -> str:

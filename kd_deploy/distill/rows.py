@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from kd_deploy.distill.learner import TEACHER
@@ -15,6 +14,7 @@ from kd_deploy.distill.signals import Signals
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.text_classification import Examples
 
+TASK = "task"  # the number of a batch's task, where it is not the first
 UNKNOWN = -1  # the target of a text without a label
 
 
@@ -42,8 +42,14 @@ class TrainingData:
 class Rows(Dataset[dict[str, Any]]):
     """The rows that take part, encoded, by number."""
 
-    def __init__(self, data: TrainingData) -> None:
-        """Encode every text once."""
+    def __init__(self, data: TrainingData, *, task: int = 0) -> None:
+        """Encode every text once.
+
+        Args:
+            data: The rows of a task.
+            task: Its number among the tasks that are learned together.
+        """
+        self._task = task
         encoded, targets = data.encoder.encode_all(data.inputs), _targets(data)
         self._numbers = np.arange(len(encoded)) if data.rows is None else data.rows
         self.encoded = [encoded[row] for row in self._numbers]
@@ -63,26 +69,37 @@ class Rows(Dataset[dict[str, Any]]):
         number = int(self._numbers[row])
         teacher = {} if self._signals is None else self._signals.of(number)
         weight = None if self._weights is None else self._weights[number]
-        return {"encoded": self.encoded[row], "target": self._targets[row], "teacher": teacher, "weight": weight}
+        return {
+            "encoded": self.encoded[row],
+            "target": self._targets[row],
+            "teacher": teacher,
+            "weight": weight,
+            "task": self._task,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Collate:
-    """Rows to a batch of tensors, padded to its longest text."""
+    """Rows of one task to a batch of tensors, padded to its longest text."""
 
     encoder: Encoder
     names: Sequence[str]
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """The arrays [B, S] of the model, `targets`, `weights`, and the teacher's signals as `teacher:NAME`."""
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The arrays [B, S] of the model, `targets`, `weights`, and the teacher's signals as `teacher:NAME`.
+
+        Where the rows are not those of the first task, its number as `task` too.
+        """
         encoded: list[Encoded] = [row["encoded"] for row in rows]
         arrays = self.encoder.collate(encoded, input_names=self.names)
-        batch = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        batch: dict[str, Any] = {name: torch.from_numpy(value) for name, value in arrays.items()}
         batch["targets"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
         if rows[0]["weight"] is not None:
             batch["weights"] = torch.from_numpy(np.stack([row["weight"] for row in rows]))
         for name in rows[0]["teacher"]:
             batch[TEACHER + name] = torch.from_numpy(_padded([row["teacher"][name] for row in rows]))
+        if rows[0]["task"]:
+            batch[TASK] = rows[0]["task"]
         return batch
 
 

@@ -66,7 +66,7 @@ class Batches(Sampler[list[int]]):
         """The mean number of rows in an optimiser step."""
         return len(self._lengths) / self.steps
 
-    def share(self, rows: int, *, accumulated: int) -> float:
+    def share(self, rows: int, *, accumulated: int, task: int = 0) -> float:  # noqa: ARG002 - there is one task here
         """What to multiply the mean loss of a batch by, so that each row of an epoch counts as much as any other.
 
         A step's gradient is then the sum over its rows, divided by the mean number of rows in a step: a small
@@ -77,6 +77,7 @@ class Batches(Sampler[list[int]]):
             rows: In the batch.
             accumulated: Batches of this process in the step, over which the trainer takes the mean; it takes it
                 over the processes too.
+            task: Whose rows they are.
         """
         return rows * accumulated * self._processes / self.rows_of_step
 

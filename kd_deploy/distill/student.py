@@ -1,8 +1,8 @@
 """A student through the stages of its recipe; and its control, the same student on labels alone."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_model, save_model
@@ -12,130 +12,206 @@ from kd_deploy import progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.asking import ask_in_rounds
+from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
-from kd_deploy.distill.narrowed import Tokenizing, tokenizing
+from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
 from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
 from kd_deploy.errors import DataError
 from kd_deploy.files import staged
-from kd_deploy.manifest import TrainingRecord
+from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
+from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
+from kd_deploy.tasks.splits import Splits
+from kd_deploy.tasks.text_classification import LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
-    """A stage that is over: the scores on validation after it, and what it learned from."""
+    """A stage that is over, for one task: the scores on validation after it, and what was learned from."""
 
     metrics: dict[str, float]
     record: TrainingRecord
 
 
-def distill_student(job: Job, teacher: Bundle, output: Path, *, control: bool = False) -> Bundle:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One task of the student: its rows, who teaches it, and the student's tokenizer beside that teacher's."""
+
+    splits: Splits
+    teachers: Teachers
+    tokens: Tokenizing
+    teacher: Bundle
+
+    @property
+    def taught_by(self) -> str | None:
+        """Who teaches, by name."""
+        return ", ".join(voice.name for voice in self.teachers.voices) or self.teacher.manifest.lineage.teacher
+
+
+def distill_student(
+    job: Job, teacher: Bundle, output: Path, *, control: bool = False, further: Mapping[str, Bundle] | None = None
+) -> Bundle:
     """Train the recipe's student on its teacher, or, as the control, on labels alone.
 
     Both start from the same weights and see the same rows for the same number of epochs.
+
+    Args:
+        job: The recipe and its rows.
+        teacher: Of the main task.
+        output: Where the student goes.
+        control: Whether it learns from labels alone.
+        further: The teachers of the recipe's further tasks, by name.
 
     Raises:
         TrainingError: Training cannot go on.
         RecipeError: The student's sizes or a term do not fit the teacher.
         DataError: The teacher's classes are not those of the data.
     """
-    if teacher.manifest.labels != job.labels.names:
-        raise DataError(
-            f"the teacher's classes are {list(teacher.manifest.labels)}, the data's {list(job.labels.names)}",
-            hint="rename the labels to the teacher's, or add teacher.finetune",
-        )
-    tokens = tokenizing(
-        job.recipe.student.vocabulary,
-        checkpoint=own_start(job.recipe.student) or teacher.path,
-        texts=(*job.splits.train.inputs, *job.splits.unlabeled),
-        work=job.work / processes.own("tokenizer"),
-        teacher=teacher.path,
-    )
-    teachers = open_teachers(
-        None if control else job.recipe.teacher, teacher, validation=job.splits.validation, max_length=job.max_length
-    )
+    subjects = _subjects(job, {MAIN: teacher, **(further or {})}, control=control)
+    main = subjects[MAIN]
     student = build_student(
         job.recipe.student,
-        teacher=teachers.model,
+        teacher=main.teachers.model,
         teacher_folder=teacher.path,
-        labels=job.labels,
+        labels=joint_labels(job.heads),
         seed=job.recipe.stages[0].seed,
     )
-    if tokens.kept is not None:
-        student = with_entries(student, tokens.kept)
-    rate = usual_rate(job.recipe.student, teachers.model)
+    if main.tokens.kept is not None:
+        student = with_entries(student, main.tokens.kept)
+    rate = usual_rate(job.recipe.student, main.teachers.model)
     stages = tuple(
         stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
         for stage in job.recipe.stages
     )
-    passed = (
-        _on_labels(job, student, stages, tokens=tokens)
-        if control
-        else _through_stages(job, student, teachers, stages, tokens=tokens)
-    )
+    passed = _on_labels(job, student, subjects, stages) if control else _through_stages(job, student, subjects, stages)
     lineage = job.lineage(
         teacher=None if control else teacher.path,
-        name=None if control else _named(teachers, teacher),
+        name=None if control else main.taught_by,
         settings=job.recipe.stages[-1],
         terms=("hard_labels",) if control else _described(job.recipe.stages),
     )
-    return job.write(
-        student,
-        output,
-        tokenizer=tokens.folder,
-        lineage=lineage,
-        metrics=passed[-1].metrics,
-        training=tuple(one.record for one in passed),
+    records = {name: tuple(one[name].record for one in passed) for name in subjects}
+    tasks = {
+        name: TaskRecord(
+            labels=head.labels.names,
+            problem_type=head.labels.problem_type,
+            output=head.output,
+            teacher=None if control else subjects[name].taught_by,
+            data_sha256=subjects[name].splits.train.sha256,
+            metrics=passed[-1][name].metrics,
+            training=records[name],
+        )
+        for name, head in job.heads.items()
+        if name != MAIN
+    }
+    outcome = Outcome(metrics=passed[-1][MAIN].metrics, training=records[MAIN], tasks=tasks)
+    return job.write(student, output, tokenizer=main.tokens.folder, lineage=lineage, outcome=outcome)
+
+
+def _subjects(job: Job, given: Mapping[str, Bundle], *, control: bool) -> dict[str, Subject]:
+    jobs = {name: job.of_task(name) for name in given}
+    for name, teacher in given.items():
+        with speaking_of(name):
+            _require_classes(teacher, jobs[name].labels)
+    start = own_start(job.recipe.student) or given[MAIN].path
+    tokens = tokenizing(
+        job.recipe.student.vocabulary,
+        checkpoint=start,
+        texts=[text for one in jobs.values() for text in (*one.splits.train.inputs, *one.splits.unlabeled)],
+        work=job.work / processes.own("tokenizer"),
     )
+    return {
+        name: Subject(
+            splits=jobs[name].splits,
+            teachers=open_teachers(
+                None if control else jobs[name].recipe.teacher,
+                teacher,
+                validation=jobs[name].splits.validation,
+                max_length=job.max_length,
+            ),
+            tokens=seen_from(tokens, teacher.path, checkpoint=start),
+            teacher=teacher,
+        )
+        for name, teacher in given.items()
+    }
+
+
+def _require_classes(teacher: Bundle, labels: LabelSpace) -> None:
+    if teacher.manifest.labels != labels.names:
+        raise DataError(
+            f"the teacher's classes are {list(teacher.manifest.labels)}, the data's {list(labels.names)}",
+            hint="rename the labels to the teacher's, or add teacher.finetune",
+        )
 
 
 def _through_stages(
-    job: Job, student: nn.Module, teachers: Teachers, stages: tuple[Distill, ...], *, tokens: Tokenizing
-) -> tuple[Passed, ...]:
+    job: Job, student: nn.Module, subjects: Mapping[str, Subject], stages: tuple[Distill, ...]
+) -> tuple[dict[str, Passed], ...]:
     passed = []
     for number, settings in enumerate(stages, start=1):
         what = "student" if len(stages) == 1 else f"student stage {number} of {len(stages)}"
 
-        def run(settings: Distill = settings, what: str = what) -> Passed:
-            return _stage(job, student, teachers, settings, tokens=tokens, what=what)
+        def run(settings: Distill = settings, what: str = what) -> dict[str, Passed]:
+            return _stage(job, student, subjects, settings, what=what)
 
         passed.append(run() if number == len(stages) else _once(job.work / f"stage-{number}", student, run))
     return tuple(passed)
 
 
 def _stage(
-    job: Job, student: nn.Module, teachers: Teachers, settings: Distill, *, tokens: Tokenizing, what: str
-) -> Passed:
-    teaching = prepare(student, teachers, splits=job.splits, settings=settings, tokens=tokens)
+    job: Job, student: nn.Module, subjects: Mapping[str, Subject], settings: Distill, *, what: str
+) -> dict[str, Passed]:
+    teachings = {}
+    for name, one in subjects.items():
+        with speaking_of(name):
+            teachings[name] = prepare(student, one.teachers, splits=one.splits, settings=settings, tokens=one.tokens)
     if settings.active is None:
-        metrics = job.train(student, teaching, settings, what=what)
-        return Passed(metrics=metrics, record=teaching.record(tokens, teachers))
-    asked = ask_in_rounds(job, student, teaching, teachers, settings=settings, what=what)
-    return Passed(metrics=asked.metrics, record=asked.teaching.record(tokens, teachers, rounds=asked.rounds))
+        metrics = job.train_together(student, teachings, settings, what=what)
+        return {
+            name: Passed(metrics=metrics[name], record=teachings[name].record(one.tokens, one.teachers))
+            for name, one in subjects.items()
+        }
+    main = subjects[MAIN]  # there is no other beside it: the recipe says so
+    asked = ask_in_rounds(job, student, teachings[MAIN], main.teachers, settings=settings, what=what)
+    record = asked.teaching.record(main.tokens, main.teachers, rounds=asked.rounds)
+    return {MAIN: Passed(metrics=asked.metrics, record=record)}
 
 
-def _on_labels(job: Job, student: nn.Module, stages: tuple[Distill, ...], *, tokens: Tokenizing) -> tuple[Passed, ...]:
-    teaching = untaught(job.splits, tokens, max_length=job.max_length)
-    metrics = job.train(student, teaching, _control_of(stages), what="control")
-    return (Passed(metrics=metrics, record=teaching.record(tokens)),)
+def _on_labels(
+    job: Job, student: nn.Module, subjects: Mapping[str, Subject], stages: tuple[Distill, ...]
+) -> tuple[dict[str, Passed], ...]:
+    teachings = {name: untaught(one.splits, one.tokens, max_length=job.max_length) for name, one in subjects.items()}
+    metrics = job.train_together(student, teachings, _control_of(stages), what="control")
+    return (
+        {
+            name: Passed(metrics=metrics[name], record=teachings[name].record(one.tokens))
+            for name, one in subjects.items()
+        },
+    )
 
 
-def _once(folder: Path, student: nn.Module, run: Callable[[], Passed]) -> Passed:
+def _once(folder: Path, student: nn.Module, run: Callable[[], dict[str, Passed]]) -> dict[str, Passed]:
     """Run a stage, or take up the weights that it left when a later one was broken off."""
-    weights, record = folder / "model.safetensors", folder / "passed.json"
+    weights, record = folder / "model.safetensors", folder / "passed-by-task.json"
     if record.is_file():
         load_model(student, weights)
         progress.say(f"going on after {folder.name}")
         found = json.loads(record.read_text(encoding="utf-8"))
-        return Passed(metrics=found["metrics"], record=TrainingRecord.model_validate(found["record"]))
+        return {
+            name: Passed(metrics=one["metrics"], record=TrainingRecord.model_validate(one["record"]))
+            for name, one in found.items()
+        }
     passed = run()
     if processes.is_first():
         with staged(folder) as aside:
             save_model(student, str(aside / weights.name))
-            found = {**asdict(passed), "record": passed.record.model_dump(mode="json")}
+            found = {
+                name: {"metrics": one.metrics, "record": one.record.model_dump(mode="json")}
+                for name, one in passed.items()
+            }
             (aside / record.name).write_text(json.dumps(found), encoding="utf-8")
     processes.wait()
     return passed
@@ -146,10 +222,6 @@ def _control_of(stages: tuple[Distill, ...]) -> Distill:
     rounds = [stage.active.rounds if stage.active else 1 for stage in stages]
     epochs = sum(stage.epochs * count for stage, count in zip(stages, rounds, strict=True))
     return stages[-1].model_copy(update={"epochs": epochs, "objective": (HardLabels(term="hard_labels"),)})
-
-
-def _named(teachers: Teachers, teacher: Bundle) -> str | None:
-    return ", ".join(voice.name for voice in teachers.voices) or teacher.manifest.lineage.teacher
 
 
 def _described(stages: tuple[Distill, ...]) -> tuple[str, ...]:

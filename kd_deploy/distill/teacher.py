@@ -6,14 +6,15 @@ from pathlib import Path
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
+from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.job import Job
+from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
 from kd_deploy.distill.teaching import untaught
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.distill.trainer import evaluate_model
 from kd_deploy.errors import RecipeError
 from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
@@ -38,14 +39,14 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     name = teacher.first or "trained from scratch"
     if teacher.endpoint is not None:
         model, lineage = load_model(source, labels=job.labels), Lineage(teacher=name, versions=installed_versions())
-        return job.write(model, output, tokenizer=source, lineage=lineage, metrics={})
+        return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics={}))
     if teacher.finetune is None:
         return _as_it_is(job, source, output, name=name)
     model = load_model(source, labels=job.labels)
     teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
     metrics = job.train(model, teaching, teacher.finetune, what="teacher")
     lineage = job.lineage(teacher=None, name=name, settings=teacher.finetune, terms=("hard_labels",))
-    return job.write(model, output, tokenizer=source, lineage=lineage, metrics=metrics)
+    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))
 
 
 def _source(job: Job, teacher: Teacher) -> Path:
@@ -73,4 +74,4 @@ def _as_it_is(job: Job, source: Path, output: Path, *, name: str) -> Bundle:
     data = TrainingData(examples=job.splits.validation, encoder=open_encoder(source, max_length=job.max_length))
     metrics = evaluate_model(model, data, number_format="fp32")
     lineage = Lineage(teacher=name, versions=installed_versions())
-    return job.write(model, output, tokenizer=source, lineage=lineage, metrics=metrics)
+    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))

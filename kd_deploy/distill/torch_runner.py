@@ -1,6 +1,6 @@
 """A torch model behind the Runner protocol, and a checkpoint that answers as its users would run it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
-from kd_deploy.runtime.predictor import Predictor
+from kd_deploy.runtime.predictor import Predictor, heads_of
 from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+from kd_deploy.tasks.heads import MAIN, OUTPUT, Head
 
 PASS_TOKEN_BUDGET = 4096
 
@@ -24,10 +26,18 @@ PASS_TOKEN_BUDGET = 4096
 class TorchRunner:
     """A classifier in evaluation mode."""
 
-    def __init__(self, model: nn.Module, *, device: str = "cpu") -> None:
-        """Take the model to a device: cpu, cuda, or what else this torch has."""
+    def __init__(self, model: nn.Module, *, device: str = "cpu", heads: Mapping[str, Head] | None = None) -> None:
+        """Take the model to a device.
+
+        Args:
+            model: A classifier.
+            device: cpu, cuda, or what else this torch has.
+            heads: Its tasks, each with an output of its own; None: all logits are one output.
+        """
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
+        columns = {head.output: head.columns for head in heads.values()} if heads else {}
+        self._columns = columns or {OUTPUT: slice(None)}
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -38,8 +48,8 @@ class TorchRunner:
     def run(self, batch: Batch) -> Outputs:
         """One forward pass over a padded batch [B, S]."""
         arrays = {name: torch.from_numpy(batch[name]).to(self._device) for name in self.input_names}
-        logits = self._model(**arrays).logits
-        return {"logits": logits.float().cpu().numpy()}
+        logits = self._model(**arrays).logits.float().cpu().numpy()  # [B, C]
+        return {name: logits[:, columns] for name, columns in self._columns.items()}
 
     def close(self) -> None:
         """Free the model."""
@@ -118,8 +128,12 @@ def open_predictor(folder: Path, *, max_length: int, device: str = "cpu") -> Pre
     if labels is None:
         kind = (check_checkpoint(folder).get("architectures") or ["unknown"])[0]
         raise BundleError(f"{folder} is a {kind}, not a text classifier", hint="fine-tune it first: kd-deploy finetune")
-    runner = TorchRunner(load_model(folder), device=device)
-    return Predictor(runner, open_encoder(folder, max_length=max_length), labels, via="torch")
+    heads = None
+    if (folder / MANIFEST).is_file():
+        heads = heads_of(Bundle.open(folder))
+        labels = heads[MAIN].labels
+    runner = TorchRunner(load_model(folder), device=device, heads=heads)
+    return Predictor(runner, open_encoder(folder, max_length=max_length), labels, via="torch", heads=heads)
 
 
 def open_encoder(folder: Path, *, max_length: int) -> Encoder:

@@ -1,31 +1,35 @@
 """The only subclass of transformers.Trainer: our loss, length-grouped batches, evaluation on the main metric."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from kd_deploy import progress
-from kd_deploy.distill import processes
 from kd_deploy.distill.adapters import merged, with_adapters
+from kd_deploy.distill.balancing import Balanced
 from kd_deploy.distill.bar import Bar
+from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import TEACHER, Learner
+from kd_deploy.distill.lessons import Lesson, batches_of, flattened, metric_of
 from kd_deploy.distill.loss_watch import LossWatch
-from kd_deploy.distill.precision import Format, autocast, choose_format
-from kd_deploy.distill.rows import Collate, Rows, TrainingData
+from kd_deploy.distill.ordering import EpochOrder
+from kd_deploy.distill.precision import Format, choose_format
+from kd_deploy.distill.rows import TASK, Collate, Rows, TrainingData
 from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
-from kd_deploy.distill.torch_runner import all_logits, input_names
+from kd_deploy.distill.torch_runner import input_names
 from kd_deploy.distill.word_table import TableAdamW, clip, word_table
 from kd_deploy.errors import MissingExtraError
 from kd_deploy.recipe import Distill, Training
-from kd_deploy.tasks.text_classification import predicted_classes, score
+from kd_deploy.tasks.heads import MAIN
 
 MAX_GRADIENT_NORM = 1.0
 USUAL_RATE = 5e-5  # of a teacher; a student has its own
@@ -38,38 +42,41 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         self,
         *,
         learner: Learner,
-        data: TrainingData,
-        rows: Rows,
-        batches: Batches,
-        validation: TrainingData,
-        live: LiveTeacher | None = None,
+        lessons: Mapping[str, Lesson],
+        rows: Dataset[dict[str, Any]],
+        batches: Batches | Balanced,
         row_by_row: bool = False,
         **trainer: Any,
     ) -> None:
-        self._validation = validation
-        self._live = live
+        self._lessons = lessons
+        self._live = [lesson.live for lesson in lessons.values()]
         self._batches = batches
         self._watch = LossWatch()
-        # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads `validation` in its place.
+        # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads each lesson's validation in its place.
         super().__init__(model=learner, train_dataset=rows, eval_dataset=rows, **trainer)
         self.model_accepts_loss_kwargs = False  # our loss is a mean: accumulated steps are to be averaged
-        names = {*input_names(learner.model), *(live.inputs if live else ())}
-        self.data_collator = Collate(data.encoder, sorted(names))
+        names = {*input_names(learner.model), *(name for live in self._live if live for name in live.inputs)}
+        # All tasks are read through the one tokenizer of the model.
+        encoder = next(iter(lessons.values())).data.encoder
+        self.data_collator = Collate(encoder, sorted(names))
         _, options = self.get_optimizer_cls_and_kwargs(self.args)
         self.optimizer_cls_and_kwargs = (TableAdamW, options | {"row_by_row": row_by_row})
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Order(batches))
+        self.add_callback(EpochOrder(batches))
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: object
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
     ) -> Tensor:
         """The objective over one batch, each row of an epoch counting alike; not a number stops the training."""
         self.model.share = self.state.global_step / max(1, self.state.max_steps)
-        if self._live is not None:
-            inputs |= {TEACHER + name: value for name, value in self._live.signal(inputs).items()}
-        loss: Tensor = model(inputs)
+        task: int = inputs.pop(TASK, 0)
+        live = self._live[task]
+        if live is not None:
+            inputs |= {TEACHER + name: value for name, value in live.signal(inputs).items()}
+        loss: Tensor = model(inputs, task)
         self._watch.see(loss, step=self.state.global_step + 1)
-        return loss * self._batches.share(len(inputs["targets"]), accumulated=self.current_gradient_accumulation_steps)
+        accumulated = self.current_gradient_accumulation_steps
+        return loss * self._batches.share(len(inputs["targets"]), accumulated=accumulated, task=task)
 
     def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """The batches of this process; accelerate deals them out in turn."""
@@ -92,22 +99,11 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
         self._watch.look()  # the checkpoint of this epoch is written next
         chosen: Format = "bf16" if self.args.bf16 else "fp32"
-        quality = evaluate_model(self.model.model, self._validation, number_format=chosen)
+        quality = flattened(_judged(self.model.model, self._lessons, number_format=chosen), self._lessons)
         metrics = {f"eval_{name}": value for name, value in quality.items()}
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-
-class _Order(TrainerCallback):  # type: ignore[misc]
-    """Gives every epoch its order; a training taken up in the middle of one would else begin at epoch 0's."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: object) -> None:
-        """The order of the epoch in which the next step lies."""
-        self._batches.set_epoch(state.global_step // self._batches.steps)
 
 
 def train(
@@ -140,53 +136,61 @@ def train(
         RecipeError: Adapters for a model that has nothing to adapt.
         MissingExtraError: A tracker, or peft, that is not installed.
     """
-    metric = data.examples.labels.main_metric
+    lesson = Lesson(objective=objective, data=data, validation=validation, live=live)
+    return train_together(model, {MAIN: lesson}, settings=settings, work=work, description=description)[MAIN]
+
+
+def train_together(
+    model: nn.Module, lessons: Mapping[str, Lesson], *, settings: Training, work: Path, description: str
+) -> dict[str, dict[str, float]]:
+    """Train a model in place on one task or several, as `train` does, and give its scores on each.
+
+    Args:
+        model: A classifier of the classes of all tasks.
+        lessons: The tasks; every batch has rows of one of them.
+        settings: As for `train`.
+        work: Where checkpoints go.
+        description: What the bar says.
+
+    Raises:
+        TrainingError: The loss is not finite, or the precision is not to be had.
+        RecipeError: Adapters for a model that has nothing to adapt.
+        MissingExtraError: A tracker, or peft, that is not installed.
+    """
+    metric, given = metric_of(lessons), list(lessons.values())
+    answers = any(lesson.objective.answers for lesson in given)
     _require_trackers(settings)
-    rows = Rows(data)
-    batches = _batches(settings, rows)
+    rows = [Rows(lesson.data, task=task) for task, lesson in enumerate(given)]
+    batches = batches_of(given, rows, settings)
     steps = settings.epochs * batches.steps
     adapter = settings.adapter if isinstance(settings, Distill) else None
     torch.manual_seed(settings.seed)  # Trainer does so too, but after the adapters are drawn
     adapters = with_adapters(model, adapter, steps=steps) if adapter else None
     with word_table(model, settings.embeddings, heard=settings.fgm > 0):
         trainer = DistillTrainer(
-            learner=Learner(model, objective, fgm=settings.fgm, r_drop=settings.r_drop),
-            args=_arguments(model, settings, work=work, metric=metric if objective.answers else None, steps=steps),
+            learner=Learner(model, [lesson.aim for lesson in given], fgm=settings.fgm, r_drop=settings.r_drop),
+            args=_arguments(model, settings, work=work, metric=metric if answers else None, steps=steps),
             row_by_row=settings.embeddings == "sparse",
-            data=data,
-            rows=rows,
+            lessons=lessons,
+            rows=ConcatDataset(rows),
             batches=batches,
-            validation=validation,
-            live=live,
             callbacks=[Bar(description, metric), *_stopping(settings), *(adapters.callbacks if adapters else ())],
         )
         trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
     if adapters:
         merged(adapters)
-    if objective.answers:
+    if answers:
         progress.say(f"{description}: best validation {metric} {trainer.state.best_metric:.4f}")
-    quality = evaluate_model(model, validation, number_format="fp32")
+    quality = _judged(model, lessons, number_format="fp32")
     model.cpu().eval()
     return quality
 
 
-def evaluate_model(model: nn.Module, data: TrainingData, *, number_format: Format) -> dict[str, float]:
-    """The task's scores of a model on data."""
-    device = next(model.parameters()).device
-    logits = all_logits(model, data.encoder, data.examples.inputs, context=autocast(number_format, device))
-    labels = data.examples.labels
-    return score(predicted_classes(logits, labels), data.examples.targets, class_count=len(labels.names))
-
-
-def _batches(settings: Training, rows: Rows) -> Batches:
-    return Batches(
-        rows.lengths,
-        batch_size=settings.batch_size,
-        batch_tokens=settings.batch_tokens,
-        accumulation=settings.gradient_accumulation,
-        processes=processes.count(),
-        seed=settings.seed,
-    )
+def _judged(model: nn.Module, lessons: Mapping[str, Lesson], *, number_format: Format) -> dict[str, dict[str, float]]:
+    return {
+        name: evaluate_model(model, lesson.validation, number_format=number_format, columns=lesson.columns)
+        for name, lesson in lessons.items()
+    }
 
 
 def _arguments(

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
 from kd_deploy.export.gate import Accepted, Limit, main_metric_of, quantize_within
 from kd_deploy.export.graph import Backend, export_graph
+from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
 from kd_deploy.files import staged
 from kd_deploy.machine import this_machine
 from kd_deploy.manifest import GraphRecord, Manifest, ParityRecord
 from kd_deploy.runner import Runner
-from kd_deploy.runtime.predictor import Predictor, label_space, open_encoder
+from kd_deploy.runtime.predictor import Predictor, heads_of, label_space, open_encoder
 from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.heads import MAIN, Head
 from kd_deploy.tasks.text_classification import Examples
 
 HEAD_KEYS = ("num_attention_heads", "n_heads")
@@ -32,13 +34,14 @@ WIDTH_KEYS = ("hidden_size", "dim")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSettings:
-    """What to write, and what int8 may cost."""
+    """What to write, and what int8 may cost: on the rows of the main task, and of further ones by name."""
 
     precisions: Sequence[str]
     opset: int = 17
     backend: Backend = "torch"
     max_accuracy_drop: float | None = None
     examples: Examples | None = None
+    further: Mapping[str, Examples] = field(default_factory=dict)
 
 
 def export_bundle(
@@ -88,6 +91,10 @@ class _Exporting:
         return self.source.manifest
 
     @property
+    def heads(self) -> dict[str, Head]:
+        return heads_of(self.source)
+
+    @property
     def exported(self) -> Path:
         """The graph as the backend wrote it: what fusion knows the patterns of."""
         return self.work / "exported.onnx"
@@ -103,6 +110,8 @@ class _Exporting:
             backend=self.settings.backend,
             checkpoint=self.source.path,
         )
+        if len(self.heads) > 1:
+            split_outputs(self.exported, list(self.heads.values()))
         moved = _shortened(self.exported, graph)
         found = self._compare(runner, graph)
         worst = self.output.with_name(f"{self.output.name}.parity-worst.npz")
@@ -115,7 +124,7 @@ class _Exporting:
         accepted = quantize_within(
             [*self._fused(runner), ("plain", plain)],
             graph,
-            limit=self._limit(plain),
+            limits=self._limits(plain),
             reduce_range=reduce_range,
             open_predictor=self._predictor,
         )
@@ -139,16 +148,19 @@ class _Exporting:
             return []
         return [("fused", target)]
 
-    def _limit(self, plain: Path) -> Limit | None:
+    def _limits(self, plain: Path) -> tuple[Limit, ...]:
         if self.settings.examples is None:
-            return None
+            return ()
+        drop, rows = self.settings.max_accuracy_drop, {MAIN: self.settings.examples, **self.settings.further}
         with self._predictor(plain) as predictor:
-            reference = main_metric_of(predictor, self.settings.examples)
-        return Limit(examples=self.settings.examples, reference=reference, max_drop=self.settings.max_accuracy_drop)
+            return tuple(
+                Limit(task=task, examples=one, reference=main_metric_of(predictor.task(task), one), max_drop=drop)
+                for task, one in rows.items()
+            )
 
     def _predictor(self, graph: Path) -> Predictor:
-        encoder = open_encoder(self.source)
-        return Predictor(OrtRunner(graph), encoder, label_space(self.source), via="kd_deploy.runtime")
+        encoder, labels = open_encoder(self.source), label_space(self.source)
+        return Predictor(OrtRunner(graph), encoder, labels, via="kd_deploy.runtime", heads=self.heads)
 
     def _compare(self, runner: Runner, graph: Path) -> parity.Parity:
         encoder = open_encoder(self.source)
@@ -186,6 +198,7 @@ class _Exporting:
             ),
             metric=accepted.metric if accepted else None,
             metric_drop=accepted.drop if accepted else None,
+            task_drops=accepted.task_drops if accepted else {},
             batch_sensitivity=accepted.batch_sensitivity if accepted else None,
         )
 

@@ -1,15 +1,16 @@
 """The accuracy gate: quantised models on real rows, from the fastest plan to the most careful, until one passes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from kd_deploy import progress
 from kd_deploy.errors import ExportError, GateError
-from kd_deploy.export.quantize import PLANS, Plan, Quantized, quantize
+from kd_deploy.export.quantize import PLANS, Quantized, quantize
 from kd_deploy.runtime.predictor import Predictor
+from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.text_classification import Examples, predicted_classes, score
 
 SENSITIVITY_ROWS = 64
@@ -17,38 +18,45 @@ SENSITIVITY_ROWS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """How much of the main metric a quantised model may lose on `examples` against `reference`."""
+    """How much of a task's main metric a quantised model may lose on `examples` against `reference`."""
 
     examples: Examples
     reference: float
     max_drop: float | None
+    task: str = MAIN
+
+    def allows(self, drop: float) -> bool:
+        """Whether so much may be lost."""
+        return self.max_drop is None or drop <= self.max_drop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The quantised graph that was taken, and the way to it."""
+    """The quantised graph that was taken, and the way to it; `task_drops` are what further tasks lose."""
 
     quantized: Quantized
     steps: tuple[str, ...]
-    metric: float | None
-    drop: float | None
-    batch_sensitivity: float | None
+    metric: float | None = None
+    drop: float | None = None
+    batch_sensitivity: float | None = None
+    task_drops: Mapping[str, float] = field(default_factory=dict)
 
 
 def quantize_within(
     sources: Sequence[tuple[str, Path]],
     target: Path,
     *,
-    limit: Limit | None,
+    limits: Sequence[Limit],
     reduce_range: bool,
     open_predictor: Callable[[Path], Predictor],
 ) -> Accepted:
-    """Write the first quantised form that keeps within the limit.
+    """Write the first quantised form that keeps within the limit of every task.
 
     Args:
         sources: Names and fp32 graphs to start from, the best first (fused, then plain).
         target: The file to write.
-        limit: What it may lose. None: no rows were given, the first plan is taken and the fact is recorded.
+        limits: What each task may lose, the main one first. Empty: no rows were given, the first plan is taken and
+            the fact is recorded.
         reduce_range: Weights in 7 bits.
         open_predictor: Opens a graph for answering.
 
@@ -66,47 +74,49 @@ def quantize_within(
                 steps.append(f"{name} graph, {plan.name}: {error}")
                 break
             judged = True
-            found = _judge(target, quantized, plan, limit=limit, open_predictor=open_predictor)
-            drop = f"{found.drop:+.4f}" if found.drop is not None else "not checked, no data given"
-            steps.append(f"{name} graph, {plan.name}: drop {drop}")
+            found = _judge(target, quantized, limits=limits, open_predictor=open_predictor)
+            steps.append(f"{name} graph, {plan.name}: drop {_told(found)}")
             progress.say(steps[-1])
-            if limit is None or limit.max_drop is None or (found.drop is not None and found.drop <= limit.max_drop):
-                return Accepted(
-                    quantized=quantized,
-                    steps=tuple(steps),
-                    metric=found.metric,
-                    drop=found.drop,
-                    batch_sensitivity=found.batch_sensitivity,
-                )
+            if all(limit.allows(drop) for limit, drop in zip(limits, _drops(found), strict=True)):
+                return replace(found, steps=tuple(steps))
     target.unlink(missing_ok=True)
-    if limit is None or not judged:
+    if not limits or not judged:
         raise ExportError(f"int8: no graph could be quantised: {steps[-1]}", hint="export fp32 alone")
+    sources_of_rows = ", ".join(limit.examples.source for limit in limits)
     raise GateError(
-        f"int8 loses more than {limit.max_drop} on {limit.examples.source}, in every form tried: {'; '.join(steps)}",
+        f"int8 loses more than {limits[0].max_drop} on {sources_of_rows}, in every form tried: {'; '.join(steps)}",
         hint="allow more with --max-accuracy-drop, or export fp32 alone",
     )
 
 
 def _judge(
-    graph: Path,
-    quantized: Quantized,
-    plan: Plan,
-    *,
-    limit: Limit | None,
-    open_predictor: Callable[[Path], Predictor],
+    graph: Path, quantized: Quantized, *, limits: Sequence[Limit], open_predictor: Callable[[Path], Predictor]
 ) -> Accepted:
-    if limit is None:
-        return Accepted(quantized=quantized, steps=(plan.name,), metric=None, drop=None, batch_sensitivity=None)
+    if not limits:
+        return Accepted(quantized=quantized, steps=())
+    main, *further = limits
     with open_predictor(graph) as predictor:
-        metric = main_metric_of(predictor, limit.examples)
-        sensitivity = batch_sensitivity(predictor, limit.examples)
+        metric = main_metric_of(predictor, main.examples)
+        sensitivity = batch_sensitivity(predictor, main.examples)
+        drops = {one.task: one.reference - main_metric_of(predictor.task(one.task), one.examples) for one in further}
     return Accepted(
         quantized=quantized,
-        steps=(plan.name,),
+        steps=(),
         metric=metric,
-        drop=limit.reference - metric,
+        drop=main.reference - metric,
         batch_sensitivity=sensitivity,
+        task_drops=drops,
     )
+
+
+def _drops(found: Accepted) -> tuple[float, ...]:
+    return () if found.drop is None else (found.drop, *found.task_drops.values())
+
+
+def _told(found: Accepted) -> str:
+    if found.drop is None:
+        return "not checked, no data given"
+    return ", ".join([f"{found.drop:+.4f}", *(f"{task} {drop:+.4f}" for task, drop in found.task_drops.items())])
 
 
 def main_metric_of(predictor: Predictor, examples: Examples) -> float:

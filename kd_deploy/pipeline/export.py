@@ -1,7 +1,7 @@
 """A bundle, or any checkpoint, to a bundle with ONNX files."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kd_deploy.bundle import MANIFEST, Bundle
@@ -14,6 +14,7 @@ from kd_deploy.export.bundle import ExportSettings, export_bundle
 from kd_deploy.export.graph import Backend
 from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.targets import DEFAULT_MAX_LENGTH
+from kd_deploy.runtime.predictor import heads_of
 from kd_deploy.tasks.text_classification import Examples
 
 
@@ -64,9 +65,21 @@ def export_made(
     opset: int,
     max_accuracy_drop: float | None,
     examples: Examples | None,
+    further: Mapping[str, Examples] | None = None,
     backend: Backend = "torch",
 ) -> Bundle:
-    """Write a bundle with fresh ONNX files to `output`, which may be the bundle itself."""
+    """Write a bundle with fresh ONNX files to `output`, which may be the bundle itself.
+
+    Args:
+        source: The bundle.
+        output: Where the result goes.
+        precisions: Which files to write.
+        opset: Of the graphs.
+        max_accuracy_drop: What int8 may cost each task; None: whatever it costs.
+        examples: Rows of the main task for the gate; None: there is no gate.
+        further: Rows of further tasks for the gate, by name.
+        backend: What writes the graph.
+    """
     source.verify()
     model = load_model(source.path)
     settings = ExportSettings(
@@ -75,8 +88,10 @@ def export_made(
         backend=backend,
         max_accuracy_drop=max_accuracy_drop,
         examples=examples,
+        further=further or {},
     )
-    return export_bundle(source, output, model=model, runner=TorchRunner(model), settings=settings)
+    runner = TorchRunner(model, heads=heads_of(source))
+    return export_bundle(source, output, model=model, runner=runner, settings=settings)
 
 
 def _adopted(reference: str, output: Path) -> Bundle:

@@ -10,7 +10,8 @@ from kd_deploy.recipe import Teacher
 def signature(bundle: Bundle) -> list[str]:
     """What a bundle's answers depend on: weights, tokenizer, classes."""
     files = bundle.manifest.files
-    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *bundle.manifest.labels]
+    labels = [*bundle.manifest.labels, *(label for task in bundle.manifest.tasks.values() for label in task.labels)]
+    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *labels]
 
 
 def model_files(teacher: Teacher | None) -> list[str]:

@@ -63,14 +63,16 @@ def report_on(places: Sequence[Path]) -> Report:
         comparison=tuple(chain.from_iterable(one.comparison for one in reports)),
         differences=tuple(chain.from_iterable(one.differences for one in reports)),
         gates=tuple(chain.from_iterable(one.gates for one in reports)),
+        tasks=tuple(chain.from_iterable(one.tasks for one in reports)),
         notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
     )
 
 
 def _of_one(found: _Found, *, name: str) -> Report:
     limits = {gate.name: gate.limit for gate in found.earlier.gates} if found.earlier else {}
+    further = {task: _all_renamed(answers, name) for task, answers in found.evaluation.further.items()}
     return compare(
-        replace(found.evaluation, targets=tuple(_renamed(one, name) for one in found.evaluation.targets)),
+        replace(_all_renamed(found.evaluation, name), further=further),
         replace(found.benchmarked, targets=tuple(_renamed(one, name) for one in found.benchmarked.targets)),
         gates=Gates.model_validate(limits),
         score=score,
@@ -90,6 +92,10 @@ def _read(place: Path) -> _Found:
         benchmarked=measurement_store.load(place / BENCHMARK, Benchmarked),
         earlier=load_report(place) if (place / REPORT_FILE).is_file() else None,
     )
+
+
+def _all_renamed(evaluation: Evaluation, run: str) -> Evaluation:
+    return replace(evaluation, targets=tuple(_renamed(one, run) for one in evaluation.targets))
 
 
 def _renamed(one: Named, run: str) -> Named:

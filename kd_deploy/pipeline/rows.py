@@ -1,12 +1,15 @@
 """Rows for a model that is there already: its own classes decide what the labels mean."""
 
+from dataclasses import replace
+
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError
 from kd_deploy.pipeline.targets import Target, resolve
 from kd_deploy.recipe import Data
-from kd_deploy.runtime.predictor import label_space
+from kd_deploy.runtime.predictor import heads_of
 from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.heads import MAIN, find_head, lay_out
 from kd_deploy.tasks.splits import read
 from kd_deploy.tasks.text_classification import (
     Examples,
@@ -16,13 +19,14 @@ from kd_deploy.tasks.text_classification import (
 )
 
 
-def rows_for(reference: str, source: str, *, columns: dict[str, str]) -> Examples:
-    """The rows of a data file, as examples of a model's classes.
+def rows_for(reference: str, source: str, *, columns: dict[str, str], task: str = MAIN) -> Examples:
+    """The rows of a data file, as examples of the classes of a model, or of one of its tasks.
 
     Raises:
         DataError: Anything wrong in the file, or labels that the model does not have.
+        UsageError: The model has no such task.
     """
-    return read_examples(_table(source, columns), labels_for(resolve(reference)))
+    return read_examples(_table(source, columns), labels_for(replace(resolve(reference), task=task)))
 
 
 def texts_of(source: str, *, columns: dict[str, str]) -> tuple[TextInput, ...]:
@@ -31,13 +35,14 @@ def texts_of(source: str, *, columns: dict[str, str]) -> tuple[TextInput, ...]:
 
 
 def labels_for(target: Target) -> LabelSpace:
-    """The classes of a model, without opening its weights.
+    """The classes of a model's task, without opening its weights.
 
     Raises:
         DataError: The model is no classifier.
+        UsageError: The model has no such task.
     """
     if (target.path / MANIFEST).is_file():
-        return label_space(Bundle.open(target.path))
+        return find_head(heads_of(Bundle.open(target.path)), target.task).labels
     if target.kind == "onnx":
         with target.open() as predictor:
             return predictor.labels
@@ -46,7 +51,7 @@ def labels_for(target: Target) -> LabelSpace:
     labels = labels_of(target.path)
     if labels is None:
         raise DataError(f"{target.path} has no classification head", hint="fine-tune it first: kd-deploy finetune")
-    return labels
+    return find_head(lay_out(labels, {}), target.task).labels
 
 
 def _table(source: str, columns: dict[str, str]) -> Table:

@@ -13,7 +13,7 @@ from kd_deploy.report.compare import compare
 from kd_deploy.report.model import Report
 from kd_deploy.report.render import write_report
 from kd_deploy.runtime.session import find_provider
-from kd_deploy.tasks.splits import Splits, read_splits
+from kd_deploy.tasks.splits import read_splits
 from kd_deploy.tasks.text_classification import score
 
 RESOLVED = "recipe.resolved.yaml"
@@ -55,11 +55,11 @@ def run(
         stages = Stages(output)
         if fresh:
             stages.forget()
-        running = Running(recipe=recipe, output=output, stages=stages, splits=_read(recipe))
+        running = _read(recipe, output, stages)
         write_text(output / RESOLVED, recipe.to_yaml())
         targets = running.targets()
         evaluation = running.evaluate(targets, name=name)
-        benchmarked = running.benchmark(targets, command=command)
+        benchmarked = running.benchmark(targets.main, command=command)
         report = compare(
             evaluation, benchmarked, gates=recipe.report.gates, score=score, notes=(*notes, *running.notes())
         )
@@ -68,13 +68,16 @@ def run(
     return Ran(folder=output, report=report, files=files)
 
 
-def _read(recipe: Recipe) -> Splits:
+def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     # Everything that can be known to fail at the end is asked before anything is trained.
     from kd_deploy.distill.check import check_recipe, teacher_labels
+    from kd_deploy.pipeline.tasks import read_further
 
     if recipe.teacher is None:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
     for provider in recipe.benchmark.providers:
         find_provider(provider)
     check_recipe(recipe)
-    return read_splits(recipe.data, teacher=teacher_labels(recipe.teacher))
+    splits = read_splits(recipe.data, teacher=teacher_labels(recipe.teacher))
+    further = read_further(recipe, splits)
+    return Running(recipe=recipe, output=output, stages=stages, splits=splits, further=further)

@@ -1,10 +1,11 @@
 """The stages of a run, in the order in which they need each other."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from kd_deploy import __version__, measurement_store
+from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_text
@@ -17,37 +18,71 @@ from kd_deploy.pipeline.resume import Stages, whole_bundle
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
+from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.splits import Splits
+from kd_deploy.tasks.text_classification import Examples
 
 FEW_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What a report compares: on the main task, and on each further one the same student beside its own teacher."""
+
+    main: tuple[AnyTarget, ...]
+    further: Mapping[str, tuple[AnyTarget, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A recipe on its way: each stage is run, or reused when nothing that it depends on has changed."""
+    """A recipe on its way: each stage is run, or reused when nothing that it depends on has changed.
+
+    `further` are the rows of further tasks. `task` is the one that this is about: the teacher of a further task is
+    made by a running of its own.
+    """
 
     recipe: Recipe
     output: Path
     stages: Stages
     splits: Splits
+    further: Mapping[str, Splits] = field(default_factory=dict)
+    task: str = MAIN
 
-    def targets(self) -> list[AnyTarget]:
+    def targets(self) -> Targets:
         """Train and export, then name everything that the report compares."""
         teacher = self._trained_teacher()
-        student = self._trained("student", teacher)
-        control = self._trained("control", teacher) if self.recipe.control else None
+        others = {name: self._of_task(name) for name in self.further}
+        taught = {name: one._trained_teacher() for name, one in others.items()}  # noqa: SLF001 - of its own kind
+        student = self._trained("student", teacher, taught)
+        control = self._trained("control", teacher, taught) if self.recipe.control else None
         student = self._exported("student", student)
         forms = [one for one in self.recipe.export.precisions if one in student.manifest.graphs]
-        targets = self._teachers(teacher, int8="int8" in forms)
+        made: list[Target] = []
         if control:
-            targets += [bundle_target(control, form="torch", role="control", name="control")]
-        targets += [bundle_target(student, form="torch", role="student", name="student")]
-        return targets + [bundle_target(student, form=one, role="student", name=f"student-{one}") for one in forms]
+            made += [bundle_target(control, form="torch", role="control", name="control")]
+        made += [bundle_target(student, form="torch", role="student", name="student")]
+        made += [bundle_target(student, form=one, role="student", name=f"student-{one}") for one in forms]
+        return Targets(
+            main=(*self._teachers(teacher, int8="int8" in forms), *made),
+            further={
+                name: (one._as_it_is(taught[name]), *(replace(target, task=name) for target in made))  # noqa: SLF001
+                for name, one in others.items()
+            },
+        )
+
+    def _of_task(self, name: str) -> "Running":
+        alone = self.recipe.of_task(name)
+        return replace(self, recipe=alone, splits=self.further[name], further={}, task=name)
+
+    def _as_it_is(self, teacher: Bundle) -> AnyTarget:
+        if self.endpoint is None:
+            return bundle_target(teacher, form="torch", role="teacher", name="teacher")
+        shown = TargetName(name="teacher", role="teacher", runtime="server", precision="unknown")
+        return ServerTarget(name=shown, endpoint=self.endpoint, labels=self.splits.labels)
 
     def _teachers(self, teacher: Bundle, *, int8: bool) -> list[AnyTarget]:
         if self.endpoint is not None:
-            shown = TargetName(name="teacher", role="teacher", runtime="server", precision="unknown")
-            return [ServerTarget(name=shown, endpoint=self.endpoint, labels=self.splits.labels)]
+            return [self._as_it_is(teacher)]
         exported = self._exported("teacher", teacher)
         forms = ("torch", "int8") if int8 else ("torch",)
         names = {"torch": "teacher", "int8": "teacher-int8"}
@@ -58,21 +93,30 @@ class Running:
         """Where the teacher answers; None for one that is here."""
         return self.recipe.teacher.endpoint if self.recipe.teacher else None
 
-    def evaluate(self, targets: list[AnyTarget], *, name: str) -> Evaluation:
+    def evaluate(self, targets: Targets, *, name: str) -> Evaluation:
         """What the answers of every target are worth, on test where there is one."""
-        examples = self.splits.test or self.splits.validation
-        split = "test" if self.splits.test else "validation"
+        examples, split = _judged(self.splits)
         path = self.output / "evaluation.json"
 
         def make() -> Evaluation:
-            made = evaluate(targets, examples, split=split, name=name or examples.source)
+            main = evaluate(targets.main, examples, split=split, name=name or examples.source)
+            further = {}
+            for task, those in targets.further.items():
+                progress.say(f"task {task}:")
+                rows, own = _judged(self.further[task])
+                further[task] = evaluate(those, rows, split=own, name=rows.source)
+            made = replace(main, further=further)
             measurement_store.save(path, made)
             return made
 
-        inputs = [self._signatures(targets), examples.sha256, split, name, __version__]
+        inputs: list[object] = [self._signatures(targets.main), examples.sha256, split, name, __version__]
+        inputs += [
+            [task, self._signatures(those), _judged(self.further[task])[0].sha256]
+            for task, those in targets.further.items()
+        ]
         return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
 
-    def benchmark(self, targets: list[AnyTarget], *, command: str) -> Benchmarked:
+    def benchmark(self, targets: Sequence[AnyTarget], *, command: str) -> Benchmarked:
         """Time and memory of every target that runs here."""
         from kd_deploy.benchmark.run import benchmark
 
@@ -106,7 +150,12 @@ class Running:
                 f"Few rows: {len(self.splits.validation)} for validation, {len(judged)} for this report. "
                 "One row more or less right moves every figure; look at the intervals."
             )
-        return (*notes, *told(Bundle.open(self.output / "student").manifest.training))
+        manifest = Bundle.open(self.output / "student").manifest
+        notes += told(manifest.training)
+        return (
+            *notes,
+            *(f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training)),
+        )
 
     def _trained_teacher(self) -> Bundle:
         from kd_deploy.distill.job import Job
@@ -116,12 +165,15 @@ class Running:
         data = self.recipe.data.model_dump(mode="json", exclude={"test"})
         inputs = [teacher and teacher.model_dump(mode="json"), data, model_files(teacher), self._rows()]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
-        path = self.output / ("start" if self.endpoint else "teacher")
+        path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.once(
-            "teacher", inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
+            self._named("teacher"), inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
         )
 
-    def _trained(self, name: str, teacher: Bundle) -> Bundle:
+    def _named(self, what: str) -> str:
+        return what if self.task == MAIN else f"{what}-{self.task}"
+
+    def _trained(self, name: str, teacher: Bundle, taught: Mapping[str, Bundle]) -> Bundle:
         from kd_deploy.distill.job import Job
         from kd_deploy.distill.student import distill_student
 
@@ -131,19 +183,24 @@ class Running:
         inputs = [name, signature(teacher), student, stages, self.recipe.data.max_length, self._rows()]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
-        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
+        for task, one in taught.items():
+            inputs += [self.recipe.tasks[task].weight, self._of_task(task)._input(one)]  # noqa: SLF001
+        work = self.stages.work(inputs)
+        job = Job(recipe=self.recipe, splits=self.splits, work=work, further=self.further)
         path = self.output / name
         return self.stages.once(
             name,
             inputs,
-            make=lambda: distill_student(job, teacher, path, control=name == "control"),
+            make=lambda: distill_student(job, teacher, path, control=name == "control", further=taught),
             reuse=lambda: whole_bundle(path),
         )
 
     def _exported(self, name: str, bundle: Bundle) -> Bundle:
         settings = self.recipe.export
         # The report needs the teacher in int8 too: it may be all that a user needs.
-        inputs = [signature(bundle), settings.model_dump(mode="json"), self.splits.validation.sha256, __version__]
+        further = {task: one.validation for task, one in self.further.items()} if bundle.manifest.tasks else {}
+        rows = [self.splits.validation.sha256, *(one.sha256 for one in further.values())]
+        inputs = [signature(bundle), settings.model_dump(mode="json"), *rows, __version__]
         path = self.output / name
 
         def reuse() -> Bundle:
@@ -162,16 +219,24 @@ class Running:
                 opset=settings.opset,
                 max_accuracy_drop=drop,
                 examples=self.splits.validation,
+                further=further,
             )
 
         return self.stages.once(f"export-{name}", inputs, make=make, reuse=reuse)
 
-    def _signatures(self, targets: list[AnyTarget]) -> list[list[str]]:
+    def _input(self, teacher: Bundle) -> list[object]:
+        return [self.task, signature(teacher), voices(self.recipe.teacher), self._rows()]
+
+    def _signatures(self, targets: Sequence[AnyTarget]) -> list[list[str]]:
         return [[target.name.name, target.name.precision, *target.signature()] for target in targets]
 
     def _rows(self) -> list[str]:
         unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
         return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled]
+
+
+def _judged(splits: Splits) -> tuple[Examples, str]:
+    return (splits.test, "test") if splits.test else (splits.validation, "validation")
 
 
 def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:

@@ -12,6 +12,7 @@ from kd_deploy.pipeline.fingerprints import signature
 from kd_deploy.runtime.open import open_onnx
 from kd_deploy.runtime.predictor import Predictor, load
 from kd_deploy.runtime.session import find_provider
+from kd_deploy.tasks.heads import MAIN
 
 TORCH = "torch"
 FORMS = (*GRAPH_FILES, TORCH)
@@ -28,16 +29,17 @@ class Target:
     max_length: int
     size_bytes: int
     parameters: int | None = None
+    task: str = MAIN
 
     def open(self) -> Predictor:
-        """A predictor in this process, to be judged on its answers."""
+        """A predictor of its task in this process, to be judged on its answers."""
         if self.name.runtime == TORCH:
             from kd_deploy.distill.torch_runner import open_predictor
 
-            return open_predictor(self.path, max_length=self.max_length)
+            return open_predictor(self.path, max_length=self.max_length).task(self.task)
         if self.kind == "onnx":
-            return open_onnx(str(self.path), self.max_length, "cpu", None)
-        return load(self.path, precision=self.name.precision)
+            return open_onnx(str(self.path), self.max_length, "cpu", None).task(self.task)
+        return load(self.path, precision=self.name.precision, task=self.task)
 
     def spec(self, *, provider: str, threads: int, must_run: bool) -> TargetSpec:
         """What a benchmark measures.

@@ -12,7 +12,9 @@ from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
 from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
+from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
+from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.splits import read_splits
 
 
@@ -27,7 +29,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
     require_ours(output, marker=MANIFEST)
     processes.join()
     with locked(output):
-        job = _job(recipe, output)
+        job = _job(recipe.model_copy(update={"tasks": {}}), output)
         made = make_teacher(job, output)
         _forget(job)
     return made
@@ -48,7 +50,8 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     processes.join()
     with locked(output):
         job = _job(recipe, output)
-        made = distill_student(job, _teacher(job), output)
+        teachers = {name: _teacher(job.of_task(name)) for name in job.heads}
+        made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(job)
     return made
 
@@ -64,8 +67,10 @@ def _teacher(job: Job) -> Bundle:
 def _job(recipe: Recipe, output: Path) -> Job:
     known = teacher_labels(recipe.teacher) if recipe.teacher else ()
     splits = read_splits(recipe.data, teacher=known)
-    inputs = [recipe.model_dump(mode="json"), splits.train.sha256]
-    return Job(recipe=recipe, splits=splits, work=_work_folder(output) / fingerprint(inputs)[:16])
+    further = read_further(recipe, splits)
+    inputs = [recipe.model_dump(mode="json"), splits.train.sha256, *(one.train.sha256 for one in further.values())]
+    work = _work_folder(output) / fingerprint(inputs)[:16]
+    return Job(recipe=recipe, splits=splits, work=work, further=further)
 
 
 def _work_folder(output: Path) -> Path:

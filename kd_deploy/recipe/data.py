@@ -21,8 +21,8 @@ def _form(value: Any) -> str:
 UnlabeledSource = Annotated[Annotated[str, Tag("<plain>")] | Annotated[Unlabeled, Tag("<named>")], Discriminator(_form)]
 
 
-class Data(Section):
-    """Where the rows are, and what their columns are called."""
+class TaskData(Section):
+    """Where the rows of a task are, and what their columns are called."""
 
     train: str | None = Field(
         None, description="A .jsonl, .csv, .tsv or .parquet file (or .gz of it), a folder, a hub id."
@@ -41,5 +41,10 @@ class Data(Section):
         None, description="Most texts without labels; more are drawn from at random. Left out: all."
     )
     columns: dict[str, str] = Field({}, description="Task column: name in the file. Only where they differ.")
-    max_length: Annotated[int, Field(ge=4)] = Field(128, description="Tokens; longer inputs are cut.")
     seed: int = Field(0, description="Of the split that is held back, and of what is drawn.")
+
+
+class Data(TaskData):
+    """The rows of the main task, and what holds for all."""
+
+    max_length: Annotated[int, Field(ge=4)] = Field(128, description="Tokens; longer inputs are cut.")

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 TAGS = ("architecture", "term")
+A_KEY = "[key]"  # how pydantic says that the fault is in the key of a mapping itself
 
 
 def describe_faults(
@@ -68,7 +69,9 @@ def _describe(fault: Any, *, model: type[BaseModel], places: _Places) -> str:
 def _choice(given: str | None, model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
     here: Any = model
     for part in loc:
-        if isinstance(part, str) and not part.startswith("<"):
+        if get_origin(here) is dict:
+            here = get_args(here)[1]
+        elif isinstance(part, str) and not part.startswith("<"):
             here = _models(here)[0].model_fields[part].annotation
     choices = [tag for candidate in _models(here) for tag in _tags(candidate)]
     known = f"one of {', '.join(choices)}"
@@ -84,7 +87,11 @@ def _walk(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str 
     here: Any = model
     allowed: list[str] = []
     for part in loc:
-        if str(part).startswith("<"):
+        if str(part).startswith("<") or part == A_KEY:
+            continue
+        if get_origin(here) is dict:
+            names.append(part)
+            here = get_args(here)[1]
             continue
         models = _models(here)
         tagged = [m for m in models if part in _tags(m)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe.data import Data
@@ -14,6 +14,7 @@ from kd_deploy.recipe.faults import describe_faults
 from kd_deploy.recipe.outcome import Benchmark, Export, ReportOptions
 from kd_deploy.recipe.section import Section
 from kd_deploy.recipe.student import Student, TransformerStudent
+from kd_deploy.recipe.tasks import FurtherName, FurtherTask
 from kd_deploy.recipe.teacher import Teacher
 from kd_deploy.recipe.text import override_key, parse, read_text
 
@@ -27,6 +28,9 @@ class Recipe(Section):
     task: TaskName
     data: Data = Data()
     teacher: Teacher | None = None
+    tasks: dict[FurtherName, FurtherTask] = Field(
+        {}, description="Further tasks of the same student, by name: {data, teacher, weight} each."
+    )
     student: Student = TransformerStudent()
     distill: Stages = Field(Distill(), description="One stage, or a list of stages that follow each other.")
     export: Export = Export()
@@ -38,10 +42,22 @@ class Recipe(Section):
         """How the student learns, stage after stage."""
         return self.distill if isinstance(self.distill, tuple) else (self.distill,)
 
+    @model_validator(mode="after")
+    def _all_teachers_are_asked(self) -> Self:
+        if self.tasks and any(stage.active for stage in self.stages):
+            raise ValueError("distill.active chooses what to ask one teacher: leave it out, or leave tasks out")
+        return self
+
     @property
     def control(self) -> bool:
         """Whether the same student is to be trained on labels alone as well."""
         return all(stage.control for stage in self.stages)
+
+    def of_task(self, name: str) -> Self:
+        """The recipe of a further task by itself: its rows and its teacher in place of the main task's."""
+        task = self.tasks[name]
+        data = Data(**task.data.model_dump(), max_length=self.data.max_length)
+        return self.model_copy(update={"data": data, "teacher": task.teacher, "tasks": {}})
 
     @classmethod
     def load(cls, path: Path, *, overrides: tuple[str, ...] = ()) -> Self:

@@ -41,12 +41,13 @@ def comparisons(targets: Sequence[Target], *, metric: str, scores: Scores) -> It
         there = f" on {target.provider}, threads {target.threads}" if target.provider else ""
         like = next((one for one in teachers if (one.provider, one.threads) == place), None)
         ratios = {
-            "retained": _ratio(main_quality(target, metric), main_quality(teachers[0], metric), what=metric),
-            "smaller": _ratio(teachers[0].size_bytes, target.size_bytes, what="the size"),
-            "speedup": _ratio(p50_ms(like), p50_ms(target), what="the time from text to answer" + there),
-            "memory_ratio": _ratio(_peak_bytes(target), _peak_bytes(like), what="the memory" + there),
+            "retained": ratio(main_quality(target, metric), main_quality(teachers[0], metric), what=metric),
+            "smaller": ratio(teachers[0].size_bytes, target.size_bytes, what="the size"),
+            "speedup": ratio(p50_ms(like), p50_ms(target), what="the time from text to answer" + there),
+            "memory_ratio": ratio(_peak_bytes(target), _peak_bytes(like), what="the memory" + there),
         }
-        yield _entry(target, teachers[0].name, ratios=ratios, sure=_sure(target.name, teachers[0].name, scores=scores))
+        sure = retained_interval(target.name, teachers[0].name, scores=scores)
+        yield _entry(target, teachers[0].name, ratios=ratios, sure=sure)
 
 
 def _without_teacher(target: Target) -> Comparison:
@@ -57,7 +58,7 @@ def _without_teacher(target: Target) -> Comparison:
 
 def _entry(target: Target, against: str | None, *, ratios: Mapping[str, Ratio], sure: Interval | None) -> Comparison:
     unsure = ratios["retained"].reason or (None if sure else NO_INTERVAL)
-    reasons = {name: ratio.reason for name, ratio in ratios.items()}
+    reasons = {name: one.reason for name, one in ratios.items()}
     return Comparison(
         target=target.name,
         against=against,
@@ -73,7 +74,8 @@ def _entry(target: Target, against: str | None, *, ratios: Mapping[str, Ratio], 
     )
 
 
-def _ratio(above: float | None, below: float | None, *, what: str) -> Ratio:
+def ratio(above: float | None, below: float | None, *, what: str) -> Ratio:
+    """One number over another; `what` they are is for the reason why there is no quotient."""
     if above is None or below is None:
         return Ratio(value=None, reason=f"{what} is not known for both")
     if below == 0:
@@ -85,7 +87,8 @@ def _peak_bytes(target: Target | None) -> int | None:
     return target.memory.peak_rss_bytes if target and target.memory else None
 
 
-def _sure(target: str, teacher: str, *, scores: Scores) -> Interval | None:
+def retained_interval(target: str, teacher: str, *, scores: Scores) -> Interval | None:
+    """Where the share of the teacher's score that a target keeps would fall with other rows; None: not known."""
     if target not in scores or teacher not in scores:
         return None
     return interval(retained_samples(scores[target], scores[teacher]))

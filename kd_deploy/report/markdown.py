@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from kd_deploy.report.headline import headline_text
 from kd_deploy.report.model import Report
 from kd_deploy.report.prose import READING, records
-from kd_deploy.report.tables import Table, gates_table, summary_table, tables
+from kd_deploy.report.table import Table
+from kd_deploy.report.tables import gates_table, summary_table, tables
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~])")
 BREAKS = re.compile(r"\s+")

@@ -101,6 +101,27 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFigures:
+    """What one target is worth on a further task of the student, beside that task's own teacher.
+
+    `quality` is the task's main metric on `n` rows of its own; `retained` is the share of the teacher's, with its
+    bootstrap interval. The teacher itself retains nothing: it is what the others are held against.
+    """
+
+    task: str
+    target: str
+    role: Role
+    metric: str
+    n: int
+    quality: float | None
+    agreement: float | None
+    retained: float | None
+    retained_low: float | None
+    retained_high: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """A limit of the recipe and what was found; an unknown value does not pass."""
 
@@ -160,4 +181,5 @@ class Report:
     gates: tuple[Gate, ...]
     bootstrap: Bootstrap
     notes: tuple[str, ...] = ()
+    tasks: tuple[TaskFigures, ...] = ()
     baseline: Baseline | None = None

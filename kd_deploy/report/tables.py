@@ -1,25 +1,12 @@
 """Every table of the report, once: the page, the markdown and the terminal show the same cells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kd_deploy.report import cells
 from kd_deploy.report.cells import Cell
 from kd_deploy.report.model import Comparison, Report, Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A titled grid; every row has as many cells as there are columns."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-    @property
-    def numeric(self) -> tuple[bool, ...]:
-        """For every column, whether it holds figures and belongs to the right."""
-        return tuple(any(row[place].is_number for row in self.rows) for place in range(len(self.columns)))
+from kd_deploy.report.table import Table
+from kd_deploy.report.task_table import tasks_table
 
 
 def summary_table(report: Report) -> Table:
@@ -48,6 +35,7 @@ def summary_table(report: Report) -> Table:
 def tables(report: Report) -> tuple[Table, ...]:
     """The tables under the summary, in reading order; one without rows is left out."""
     every = (
+        tasks_table(report),
         _comparison(report),
         _differences(report),
         _changes(report),

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.predictor import Predictor, load
+from kd_deploy.runtime.predictor import Predictor, heads_of, load
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.text_classification import LabelSpace
 
 
@@ -33,9 +35,15 @@ def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -
         names=tuple(names[key] for key in sorted(names, key=int)),
         problem_type="multi_label_classification" if multi else "single_label_classification",
     )
+    heads = None
+    if (config_path.parent / MANIFEST).is_file():
+        heads = heads_of(Bundle.open(config_path.parent))
+        labels = heads[MAIN].labels
     limit = min(max_length, config.get("max_position_embeddings") or max_length)
     encoder = Encoder.from_file(tokenizer, max_length=limit, pad_id=pad_id)
-    return Predictor(OrtRunner(path, provider=provider, threads=threads), encoder, labels, via="onnxruntime")
+    return Predictor(
+        OrtRunner(path, provider=provider, threads=threads), encoder, labels, via="onnxruntime", heads=heads
+    )
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Texts in, answers out: tokenise, batch by length, run, decode."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from kd_deploy.runner import Runner
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length
+from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, find_head, lay_out
 from kd_deploy.tasks.text_classification import Classification, LabelSpace, answer
 
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
@@ -23,10 +24,31 @@ TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, an
 class Predictor:
     """A model that answers texts. Open it with `load`; close it, or use it in a `with` block."""
 
-    def __init__(self, runner: Runner, encoder: Encoder, labels: LabelSpace, *, via: str) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        encoder: Encoder,
+        labels: LabelSpace,
+        *,
+        via: str,
+        output: str = OUTPUT,
+        heads: Mapping[str, Head] | None = None,
+    ) -> None:
+        """Join a model with its tokenizer.
+
+        Args:
+            runner: The model.
+            encoder: Its tokenizer.
+            labels: The classes of the task to answer.
+            via: By which road texts become answers.
+            output: What the runner calls the logits of that task.
+            heads: All tasks of the model, where there are several.
+        """
         self._runner = runner
         self._encoder = encoder
         self._via = via
+        self._heads = heads or lay_out(labels, {})
+        self._output = output
         self.labels = labels
 
     @property
@@ -53,6 +75,20 @@ class Predictor:
     def via(self) -> str:
         """By which road texts become answers."""
         return self._via
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What the model answers, the main task first."""
+        return tuple(self._heads)
+
+    def task(self, name: str) -> "Predictor":
+        """The same open model, answering another of its tasks. It is closed once, by whoever opened it.
+
+        Raises:
+            UsageError: The model has no such task.
+        """
+        head = find_head(self._heads, name)
+        return Predictor(self._runner, self._encoder, head.labels, via=self._via, output=head.output, heads=self._heads)
 
     def __enter__(self) -> Self:
         return self
@@ -92,11 +128,16 @@ class Predictor:
 
     def _run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
         batch = self._encoder.collate(encoded, input_names=self._runner.input_names)
-        return self._runner.run(batch)["logits"]
+        return self._runner.run(batch)[self._output]
 
 
 def load(
-    bundle: Bundle | Path | str, *, precision: str | None = None, provider: str = "cpu", threads: int | None = None
+    bundle: Bundle | Path | str,
+    *,
+    precision: str | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+    task: str = MAIN,
 ) -> Predictor:
     """A predictor over a bundle on disk; the hash of every file that it reads is compared first.
 
@@ -105,17 +146,21 @@ def load(
         precision: fp32 or int8. None: int8 where the bundle has it.
         provider: An execution provider; one that is missing is an error, never a silent run on the CPU.
         threads: Threads of one run. None: the cores that this process may use.
+        task: Which of its tasks to answer.
 
     Raises:
         BundleError: The bundle is damaged, was changed, or lacks the precision.
         BenchmarkError: The provider is missing.
+        UsageError: The bundle has no such task.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = precision or ("int8" if "int8" in opened.manifest.graphs else "fp32")
+    heads = heads_of(opened)
+    find_head(heads, task)  # before the graph is opened
     graph = opened.graph(chosen)
     encoder = open_encoder(opened)
     runner = OrtRunner(graph, provider=provider, threads=threads)
-    return Predictor(runner, encoder, label_space(opened), via="kd_deploy.runtime")
+    return Predictor(runner, encoder, label_space(opened), via="kd_deploy.runtime", heads=heads).task(task)
 
 
 def open_encoder(bundle: Bundle) -> Encoder:
@@ -133,8 +178,15 @@ def open_encoder(bundle: Bundle) -> Encoder:
 
 
 def label_space(bundle: Bundle) -> LabelSpace:
-    """The classes of a bundle, in the order of its logits."""
+    """The classes of a bundle's main task, in the order of its logits."""
     return LabelSpace(names=bundle.manifest.labels, problem_type=bundle.manifest.problem_type)
+
+
+def heads_of(bundle: Bundle) -> dict[str, Head]:
+    """All tasks of a bundle, the main one first."""
+    tasks = bundle.manifest.tasks.items()
+    further = {name: LabelSpace(names=one.labels, problem_type=one.problem_type) for name, one in tasks}
+    return lay_out(label_space(bundle), further)
 
 
 def _check(inputs: Sequence[TextInput]) -> None:

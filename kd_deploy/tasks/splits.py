@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, RecipeError
-from kd_deploy.recipe import Data
+from kd_deploy.recipe import TaskData
 from kd_deploy.recipe.data import Unlabeled
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.text_classification import (
@@ -42,7 +42,7 @@ class Splits:
         return self.train.labels
 
 
-def read_splits(data: Data, *, teacher: tuple[str, ...] = ()) -> Splits:
+def read_splits(data: TaskData, *, teacher: tuple[str, ...] = ()) -> Splits:
     """Read all splits; a tenth of train is held back where validation is left out.
 
     Args:
@@ -66,7 +66,7 @@ def read_splits(data: Data, *, teacher: tuple[str, ...] = ()) -> Splits:
     return Splits(train=train, validation=validation, test=test, unlabeled=_read_unlabeled(data, train))
 
 
-def _read_unlabeled(data: Data, train: Examples) -> tuple[TextInput, ...]:
+def _read_unlabeled(data: TaskData, train: Examples) -> tuple[TextInput, ...]:
     found: list[TextInput] = []
     for one in data.unlabeled:
         own = one if isinstance(one, Unlabeled) else None
@@ -97,7 +97,7 @@ def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:
     return [part for part in parts if any(character.isalnum() for character in part)]
 
 
-def read(data: Data, source: str, *, split: str) -> Table:
+def read(data: TaskData, source: str, *, split: str) -> Table:
     """One source of a recipe as a table under the task's column names.
 
     Raises:

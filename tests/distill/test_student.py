@@ -99,15 +99,15 @@ def test_a_stage_that_is_over_is_not_run_again(
 ) -> None:
     stages = [SHARED | TASK, SHARED | LABELS]
     whole = distill_student(job(tmp_path / "whole", stages), bert_bundle, tmp_path / "made")
-    train, trained = job_module.train, []
+    train, trained = job_module.train_together, []
 
-    def broken(*args: Any, description: str, **rest: Any) -> dict[str, float]:
+    def broken(*args: Any, description: str, **rest: Any) -> dict[str, dict[str, float]]:
         trained.append(description)
         if "2 of 2" in description and trained.count(description) == 1:
             raise TrainingError("the power went")
         return train(*args, description=description, **rest)
 
-    monkeypatch.setattr(job_module, "train", broken)
+    monkeypatch.setattr(job_module, "train_together", broken)
     with pytest.raises(TrainingError, match="the power went"):
         distill_student(job(tmp_path / "work", stages), bert_bundle, tmp_path / "again")
     again = distill_student(job(tmp_path / "work", stages), bert_bundle, tmp_path / "again")
@@ -121,13 +121,14 @@ def test_the_control_learns_from_labels_for_as_many_epochs(
     tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
-    train = job_module.train
+    train = job_module.train_together
 
-    def watched(*args: Any, **rest: Any) -> dict[str, float]:
-        seen.append((rest["settings"].epochs, rest["objective"].teacher_names, len(rest["data"].inputs)))
-        return train(*args, **rest)
+    def watched(model: Any, lessons: Any, **rest: Any) -> dict[str, dict[str, float]]:
+        (lesson,) = lessons.values()
+        seen.append((rest["settings"].epochs, lesson.objective.teacher_names, len(lesson.data.inputs)))
+        return train(model, lessons, **rest)
 
-    monkeypatch.setattr(job_module, "train", watched)
+    monkeypatch.setattr(job_module, "train_together", watched)
     asking = SHARED | TASK | {"active": {"budget": 8, "rounds": 2}}
     distill_student(job(tmp_path / "work", [asking, SHARED | LABELS]), bert_bundle, tmp_path / "c", control=True)
 

@@ -15,6 +15,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from kd_deploy.distill import trainer as trainer_module
 from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.observe import Shape, word_vectors
 from kd_deploy.distill.rows import TrainingData
@@ -22,7 +23,7 @@ from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.students.build import build_student
 from kd_deploy.distill.terms import Ground, build_objective, labels_alone
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.distill.trainer import DistillTrainer, evaluate_model, train
+from kd_deploy.distill.trainer import DistillTrainer, train
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
 from kd_deploy.tasks.text_classification import Examples
@@ -153,9 +154,9 @@ def test_a_loss_that_is_no_number_stops_within_three_steps_and_leaves_the_last_c
     real, steps = Learner.forward, itertools.count(1)
     made = list[int]()
 
-    def broken(self: Learner, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def broken(self: Learner, batch: dict[str, torch.Tensor], task: int) -> torch.Tensor:
         made.append(next(steps))
-        return real(self, batch) * (float("nan") if made[-1] == bad else 1.0)
+        return real(self, batch, task) * (float("nan") if made[-1] == bad else 1.0)
 
     monkeypatch.setattr(Learner, "forward", broken)
     with pytest.raises(TrainingError, match=rf"the loss is nan at step {bad}$"):

@@ -66,7 +66,7 @@ def within(
     return quantize_within(
         [(name, Path(name)) for name in sources],
         target,
-        limit=Limit(examples=ROWS, reference=1.0, max_drop=max_drop) if limited else None,
+        limits=[Limit(examples=ROWS, reference=1.0, max_drop=max_drop)] if limited else [],
         reduce_range=False,
         open_predictor=lambda graph: Fake(scores(graph.read_text())),  # type: ignore[arg-type, return-value]
     )
@@ -101,7 +101,7 @@ def test_a_better_model_than_the_reference_passes(tmp_path: Path, tried: list[st
     found = quantize_within(
         [("plain", Path("plain"))],
         tmp_path / "int8",
-        limit=limit,
+        limits=[limit],
         reduce_range=False,
         open_predictor=lambda _: Fake(1.0),  # type: ignore[arg-type, return-value]
     )

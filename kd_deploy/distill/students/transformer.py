@@ -4,7 +4,7 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import TransformerStudent
@@ -69,13 +69,18 @@ def copied_layers(settings: TransformerStudent, *, teacher_depth: int, student_d
 def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]) -> None:
     """Fill the student with the teacher's weights: embeddings, head, and the chosen layers.
 
+    Where the student has more classes, those of further tasks, the teacher's stand first in its head, and the others
+    keep the weights that they have.
+
     Raises:
         RecipeError: The widths differ, so that no weight fits.
     """
     prefix = _layer_list(teacher)
     source = teacher.state_dict()
     wanted = student.state_dict()
-    filled = {name: source.get(_source_name(name, prefix, layers)) for name in wanted}
+    own, theirs = (int(_config_of(model).num_labels) for model in (student, teacher))
+    found = {name: source.get(_source_name(name, prefix, layers)) for name in wanted}
+    filled = {name: _with_more_classes(value, wanted[name], classes=(own, theirs)) for name, value in found.items()}
     unfit = [name for name, value in filled.items() if value is None or value.shape != wanted[name].shape]
     if unfit:
         raise RecipeError(
@@ -84,6 +89,17 @@ def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]
         )
     with torch.no_grad():
         student.load_state_dict(filled)
+
+
+def _config_of(model: nn.Module) -> "PreTrainedConfig":
+    config: PreTrainedConfig = model.config
+    return config
+
+
+def _with_more_classes(value: Tensor | None, wanted: Tensor, *, classes: tuple[int, int]) -> Tensor | None:
+    if value is None or (len(wanted), len(value)) != classes or value.shape[1:] != wanted.shape[1:]:
+        return value
+    return torch.cat([value, wanted[len(value) :]])
 
 
 def depth_of(config: "PreTrainedConfig") -> int:
