@@ -240,3 +240,14 @@ def test_a_further_task_is_a_recipe_by_itself() -> None:
     assert alone.teacher.first == "other"
     assert (alone.tasks, alone.student, alone.distill) == ({}, recipe.student, recipe.distill)
     assert Recipe.of(yaml.safe_load(recipe.to_yaml())) == recipe
+
+
+def test_labels_are_not_to_be_had_of_texts_without() -> None:
+    with pytest.raises(RecipeError, match="hard_labels alone learns from nothing else"):
+        Recipe.of(MINIMAL | {"distill": {"texts": "unlabelled", "objective": [{"term": "hard_labels"}]}})
+
+
+def test_one_source_of_texts_needs_no_list() -> None:
+    one = Recipe.of(MINIMAL | {"data": {"train": "a.csv", "unlabeled": "b.csv"}})
+
+    assert one.data.unlabeled == ("b.csv",)

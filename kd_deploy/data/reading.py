@@ -78,11 +78,20 @@ def _read_file(path: Path, wanted: Wanted) -> Table:
 
 def _is_hub_id(source: str) -> bool:
     name = source.partition(":")[0].lower()
-    return HUB_ID.fullmatch(source) is not None and not name.endswith((*TEXT_SUFFIXES, ".gz", ".parquet"))
+    if HUB_ID.fullmatch(source) is None or name.endswith((*TEXT_SUFFIXES, ".gz", ".parquet")):
+        return False
+    # A name such as rows.cvs could be either: it is a slip where a file of nearly that name lies there.
+    return "/" in source or _near(Path(source)) is None
 
 
 def _no_file(path: Path, source: str) -> DataError:
+    near = _near(path)
+    hint = f"did you mean {near}?" if near else f"give a file in {KNOWN}, a folder, or a hub id"
+    return DataError(f"there is no data file {source}", hint=hint)
+
+
+def _near(path: Path) -> Path | None:
+    """A file beside with nearly this name."""
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=1)
-    hint = f"did you mean {path.with_name(near[0])}?" if near else f"give a file in {KNOWN}, a folder, or a hub id"
-    return DataError(f"there is no data file {source}", hint=hint)
+    return path.with_name(near[0]) if near else None

@@ -13,6 +13,7 @@ from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
+from kd_deploy.distill.students.build import FRESH_RATE
 from kd_deploy.distill.teaching import untaught
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError
@@ -42,10 +43,13 @@ def make_teacher(job: Job, output: Path) -> Bundle:
         return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics={}))
     if teacher.finetune is None:
         return _as_it_is(job, source, output, name=name)
+    settings = teacher.finetune
+    if teacher.scratch is not None and settings.learning_rate is None:
+        settings = settings.model_copy(update={"learning_rate": FRESH_RATE})
     model = load_model(source, labels=job.labels)
     teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
-    metrics = job.train(model, teaching, teacher.finetune, what="teacher")
-    lineage = job.lineage(teacher=None, name=name, settings=teacher.finetune, terms=("hard_labels",))
+    metrics = job.train(model, teaching, settings, what="teacher")
+    lineage = job.lineage(teacher=None, name=name, settings=settings, terms=("hard_labels",))
     return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from kd_deploy.recipe.section import PositiveInt, Section
 
@@ -48,3 +48,8 @@ class Data(TaskData):
     """The rows of the main task, and what holds for all."""
 
     max_length: Annotated[int, Field(ge=4)] = Field(128, description="Tokens; longer inputs are cut.")
+
+    @field_validator("unlabeled", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | dict) else value

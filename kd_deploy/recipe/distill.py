@@ -88,6 +88,8 @@ class Distill(Training):
     def _some_weight(self) -> Self:
         if all(term.weight == 0 for term in self.objective):
             raise ValueError("every term of the objective has weight 0")
+        if self.texts == "unlabelled" and all(term.term == "hard_labels" for term in self.objective):
+            raise ValueError("texts: unlabelled have no labels, and hard_labels alone learns from nothing else")
         if self.active and self.texts != "all":
             raise ValueError("active chooses among all texts: leave texts out")
         return self

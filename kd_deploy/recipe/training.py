@@ -17,7 +17,7 @@ class Training(Section):
         description="Most tokens of a batch, padding included; longer texts then come in smaller batches. "
         "Left out: batch_size alone decides.",
     )
-    learning_rate: PositiveFloat | None = Field(None, description="Left out: 5e-5.")
+    learning_rate: PositiveFloat | None = Field(None, description="Left out: 5e-5, or 5e-4 for a teacher from scratch.")
     warmup: Fraction = Field(0.1, description="Share of the steps in which the learning rate rises.")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     gradient_accumulation: PositiveInt = 1

@@ -31,8 +31,13 @@ def _clauses(compared: Comparison, metric: str) -> Iterator[tuple[Cell, ...]]:
         speedup = Cell(text=ratio_text(compared.speedup), value=compared.speedup)
         yield (words("answers "), speedup, words(" times as fast"))
     if compared.smaller is not None:
-        smaller = Cell(text=ratio_text(compared.smaller), value=compared.smaller)
-        yield (words("is "), smaller, words(" times smaller"))
+        larger = compared.smaller < 1
+        ratio = 1 / compared.smaller if larger else compared.smaller
+        yield (
+            words("is "),
+            Cell(text=ratio_text(ratio), value=ratio),
+            words(f" times {'larger' if larger else 'smaller'}"),
+        )
 
 
 def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:

@@ -113,15 +113,19 @@ def read(data: TaskData, source: str, *, split: str) -> Table:
 
 
 def _hold_back(examples: Examples, *, seed: int) -> tuple[Examples, Examples]:
+    """A tenth of the rows apart, with each class in its share."""
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    order.sort(key=lambda row: examples.targets[row])
     count = round(len(order) * HELD_BACK)
     if count == 0:
         raise DataError(
             f"{examples.source} has {len(order)} rows: too few to hold some back for validation",
             hint="add rows, or name a file in data.validation",
         )
-    return _rows(examples, sorted(order[count:])), _rows(examples, sorted(order[:count]))
+    held = {order[int((place + 0.5) * len(order) / count)] for place in range(count)}
+    kept = [row for row in range(len(order)) if row not in held]
+    return _rows(examples, kept), _rows(examples, sorted(held))
 
 
 def _rows(examples: Examples, rows: list[int]) -> Examples:

@@ -350,3 +350,12 @@ def test_a_missing_package_names_the_extra(
         read(tmp_path / name)
 
     assert "kd-deploy[distill]" in caught.value.hint
+
+
+def test_a_slip_of_the_pen_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mood.csv").write_text("text,label\na,b\n")
+
+    with pytest.raises(DataError, match=r"there is no data file mood\.cvs") as caught:
+        read_table("mood.cvs", columns={}, required=("text",))
+    assert caught.value.hint == "did you mean mood.csv?"

@@ -28,6 +28,17 @@ def test_a_tenth_of_train_is_held_back(tmp_path: Path) -> None:
     assert splits.validation.inputs != read_splits(data.model_copy(update={"seed": 1})).validation.inputs
 
 
+def test_each_class_is_held_back_in_its_share(tmp_path: Path) -> None:
+    labels = ["rare"] * 10 + ["usual"] * 30 + ["often"] * 60
+    rows = [{"text": f"text {row}", "label": label} for row, label in enumerate(labels)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    for seed in range(5):
+        splits = read_splits(Data(train=str(tmp_path / "train.jsonl"), seed=seed))
+        counts = [[ids for (ids,) in splits.validation.targets].count(label) for label in range(3)]
+        assert counts == [6, 1, 3]  # often, rare, usual
+
+
 def test_a_held_back_row_keeps_its_label(tmp_path: Path) -> None:
     splits = read_splits(Data(train=write(tmp_path / "train.jsonl", 50)))
 

@@ -30,7 +30,7 @@ HINTS = {
     403: "name the variable that holds the token in teacher.endpoint.api_key_env",
     404: "check teacher.endpoint.url and teacher.endpoint.model",
 }
-LATER = "what was answered so far is kept: run again when the server is well"
+LATER = "check teacher.endpoint.url and the server, and run again: what was answered so far is kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
