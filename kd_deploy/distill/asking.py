@@ -16,10 +16,9 @@ from kd_deploy.distill.precision import autocast
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
-from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, all_logits, input_names
+from kd_deploy.distill.torch_runner import all_logits, passes
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
-from kd_deploy.tasks.encoding import batches_by_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +130,10 @@ def _of_all(
     student: nn.Module, teaching: Teaching, compute: Callable[[Mapping[str, Tensor]], Tensor]
 ) -> NDArray[np.float32]:
     """What is computed of each batch [B, S], one row [W] for each text: [N, W]."""
-    encoder, device = teaching.data.encoder, next(student.parameters()).device
+    encoder = teaching.data.encoder
     encoded = encoder.encode_all(teaching.data.inputs)
     rows: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
-    for batch in batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET):
-        arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(student))
-        values = compute({name: torch.from_numpy(value).to(device) for name, value in arrays.items()})
-        for row, value in zip(batch, values.float().cpu().numpy(), strict=True):
+    for batch, arrays in passes(student, encoder, encoded):
+        for row, value in zip(batch, compute(arrays).float().cpu().numpy(), strict=True):
             rows[row] = value
     return np.stack(rows)

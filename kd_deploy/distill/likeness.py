@@ -9,8 +9,8 @@ from torch import nn
 
 from kd_deploy.distill.layer_map import linear_cka
 from kd_deploy.distill.observe import observe, shape_of
-from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, input_names
-from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+from kd_deploy.distill.torch_runner import passes
+from kd_deploy.tasks.encoding import Encoder, TextInput
 
 SAMPLE = 256  # texts: CKA over some thousands of tokens moves in the third decimal
 
@@ -43,15 +43,12 @@ def layer_likeness(
 
 def _tokens(model: nn.Module, encoder: Encoder, texts: Sequence[TextInput]) -> list[NDArray[np.float32]]:
     """The outputs of each layer for all tokens of all texts, [N, H] each."""
-    was_training, device = model.training, next(model.parameters()).device
+    was_training = model.training
     model.eval()
     names = [f"hidden.{layer}" for layer in range(shape_of(model).depth)]
-    encoded = encoder.encode_all(texts)
     seen: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
-    for batch in batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET):
-        arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(model))
-        tensors = {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
-        shown, real = observe(model, tensors, names=names), tensors["attention_mask"].bool()
+    for _, arrays in passes(model, encoder, encoder.encode_all(texts)):
+        shown, real = observe(model, arrays, names=names), arrays["attention_mask"].bool()
         for name in names:
             seen[name].append(shown[name][real].float().cpu().numpy())
     model.train(was_training)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_deploy.distill.objectives.attention import attention_scores
+from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.students.transformer import depth_of, heads_of, width_of
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ class Shape:
 
 def shape_of(model: nn.Module) -> Shape:
     """What a model can show, found by asking it once."""
-    sizes = getattr(model, "sizes", None)
-    if sizes is not None:
-        return ours(type(model).__name__, sizes)
+    if is_ours(model):
+        return ours(type(model).__name__, model.sizes)
     shape = shape_of_config(model.config)
     return shape if _attention_is_plain(model, shape) else replace(shape, heads=None)
 
@@ -72,7 +72,7 @@ def observe(model: nn.Module, arrays: Mapping[str, Tensor], *, names: Collection
         names: As the module says.
     """
     options = {}
-    if not hasattr(model, "sizes") and any(_kind(name) in ("hidden", "embedding") for name in names):
+    if not is_ours(model) and any(_kind(name) in ("hidden", "embedding") for name in names):
         options["output_hidden_states"] = True
     with _listening(model, names) as heard:
         shown = model(**arrays, **options)
@@ -87,7 +87,7 @@ def observe(model: nn.Module, arrays: Mapping[str, Tensor], *, names: Collection
 
 def word_vectors(model: nn.Module) -> nn.Embedding:
     """The table that turns token ids into vectors."""
-    table: nn.Embedding = model.embedding if hasattr(model, "sizes") else model.get_input_embeddings()  # type: ignore[operator, assignment]
+    table: nn.Embedding = model.embedding if is_ours(model) else model.get_input_embeddings()  # type: ignore[operator]
     return table
 
 

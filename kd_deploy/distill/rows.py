@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from kd_deploy.distill.learner import TEACHER
 from kd_deploy.distill.signals import Signals
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.text_classification import Examples, indicator
 
 TASK = "task"  # the number of a batch's task, where it is not the first
 UNKNOWN = -1  # the target of a text without a label
@@ -111,9 +111,7 @@ def _targets(data: TrainingData) -> NDArray[np.int64] | NDArray[np.float32]:
         ids[: len(examples)] = [target[0] for target in examples.targets]
         return ids
     out = np.full((count, len(examples.labels.names)), UNKNOWN, dtype=np.float32)
-    out[: len(examples)] = 0.0
-    for row, target in enumerate(examples.targets):
-        out[row, list(target)] = 1.0
+    out[: len(examples)] = indicator(examples.targets, out.shape[1])
     return out
 
 

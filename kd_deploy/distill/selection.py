@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.errors import RecipeError, ShapeError
-from kd_deploy.tasks.text_classification import Classes
+from kd_deploy.tasks.text_classification import Classes, indicator
 
 Logits = NDArray[np.floating]
 Values = NDArray[np.float64]
@@ -155,12 +155,10 @@ def _predicted(logits: Logits, *, multi: bool) -> NDArray[np.bool_]:
 
 
 def _indicator(targets: Sequence[Classes], *, classes: int) -> NDArray[np.bool_]:
-    found = np.zeros((len(targets), classes), dtype=bool)
     for row, ids in enumerate(targets):
         if not all(0 <= one < classes for one in ids):
             raise ShapeError(f"target {list(ids)} of row {row} is outside the {classes} classes of the logits")
-        found[row, list(ids)] = True
-    return found
+    return indicator(targets, classes)
 
 
 def _top_of_each(confidence: Values, predicted: NDArray[np.bool_], *, share: float) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from kd_deploy.distill.observe import Shape, Signal, observe
 from kd_deploy.distill.precision import Format, autocast, choose_format
 from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.tokenizer_files import tokenizer_file
-from kd_deploy.distill.torch_runner import PASS_TOKEN_BUDGET, input_names, open_encoder
+from kd_deploy.distill.torch_runner import input_names, open_encoder, passes
 from kd_deploy.files import sha256_file, sha256_text
-from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+from kd_deploy.tasks.encoding import Encoder, TextInput
 
 VERSION = 2
 LOGITS = "logits"
@@ -149,16 +149,12 @@ def _compute(
     """Ask the teacher once about all texts, and keep every signal as the batches come."""
     keys, encoded = list(texts), encoder.encode_all(list(texts.values()))
     lengths = [len(one) for one in encoded]
-    batches = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET))
     was_training = teacher.training
     live = LiveTeacher(teacher, caches, chosen=chosen)
-    device = next(teacher.parameters()).device
     with contextlib.ExitStack() as files:
         rows: dict[str, list[NDArray[np.generic]]] = {}
-        for batch in progress.track(batches, "asking the teacher", total=len(batches)):
-            arrays = encoder.collate([encoded[row] for row in batch], input_names=input_names(teacher))
-            shown = live.signal({name: torch.from_numpy(value).to(device) for name, value in arrays.items()})
-            for name, values in shown.items():
+        for batch, arrays in passes(teacher, encoder, encoded, progress=_shown):
+            for name, values in live.signal(arrays).items():
                 if name not in rows:
                     writing = caches[name].writing(
                         keys,
@@ -169,6 +165,10 @@ def _compute(
                     rows[name] = files.enter_context(writing)
                 _fill(rows[name], values.cpu().numpy(), batch)
     teacher.train(was_training)
+
+
+def _shown(batches: Sequence[list[int]]) -> Iterable[list[int]]:
+    return progress.track(batches, "asking the teacher", total=len(batches))
 
 
 def _fill(rows: Sequence[NDArray[np.generic]], values: NDArray[np.generic], batch: Sequence[int]) -> None:

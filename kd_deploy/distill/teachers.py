@@ -19,7 +19,7 @@ from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.manifest import TeacherRecord
 from kd_deploy.recipe import Endpoint, Teacher
 from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.text_classification import Classes, Examples, LabelSpace, predicted_classes, score
+from kd_deploy.tasks.text_classification import Classes, Examples, LabelSpace, indicator, predicted_classes, score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +131,7 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
 
 def class_f1(predicted: Sequence[Classes], actual: Sequence[Classes], *, count: int) -> NDArray[np.float64]:
     """F1 of each class, [count], 0 to 1; 0 for one that occurs nowhere."""
-    found = np.zeros((2, len(actual), count), dtype=bool)
-    for side, rows in enumerate((predicted, actual)):
-        for row, classes in enumerate(rows):
-            found[side, row, list(classes)] = True
+    found = np.stack([indicator(rows, count) for rows in (predicted, actual)])  # [2, N, C]
     hits, total = (found[0] & found[1]).sum(axis=0), found.sum(axis=(0, 1))
     return np.asarray(2 * hits / np.maximum(total, 1))
 

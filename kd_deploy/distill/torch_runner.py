@@ -1,13 +1,13 @@
 """A torch model behind the Runner protocol, and a checkpoint that answers as its users would run it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
@@ -17,10 +17,11 @@ from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.predictor import Predictor, heads_of
-from kd_deploy.tasks.encoding import Encoder, TextInput, batches_by_length
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length
 from kd_deploy.tasks.heads import MAIN, OUTPUT, Head
 
 PASS_TOKEN_BUDGET = 4096
+Progress = Callable[[Sequence[list[int]]], Iterable[list[int]]]
 
 
 class TorchRunner:
@@ -141,10 +142,26 @@ def open_encoder(folder: Path, *, max_length: int) -> Encoder:
     return Encoder.from_file(tokenizer_file(folder), max_length=max_length, pad_id=pad_id_of(folder))
 
 
+def passes(
+    model: nn.Module, encoder: Encoder, encoded: Sequence[Encoded], *, progress: Progress = iter
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Batches of like length on the model's device: which rows, and the arrays [B, S] that the model takes.
+
+    Args:
+        model: Whose arrays and whose device.
+        encoder: The tokenizer that encoded the rows.
+        encoded: All rows.
+        progress: Wraps the list of batches.
+    """
+    device = next(model.parameters()).device
+    batches = list(batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET))
+    for rows in progress(batches):
+        arrays = encoder.collate([encoded[row] for row in rows], input_names=input_names(model))
+        yield rows, {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
+
+
 @torch.inference_mode()
-def all_logits(
-    model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], *, context: Any, progress: Any = iter
-) -> NDArray[np.float32]:
+def all_logits(model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], *, context: Any) -> NDArray[np.float32]:
     """The logits [N, C] of every input, in length-sorted batches, in the order of the inputs.
 
     Args:
@@ -152,18 +169,14 @@ def all_logits(
         encoder: The tokenizer of this model.
         inputs: Texts or pairs.
         context: What `precision.autocast` gave, entered around every pass.
-        progress: Wraps the list of batches.
     """
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
     encoded = encoder.encode_all(inputs)
-    batches = list(batches_by_length([len(one) for one in encoded], token_budget=PASS_TOKEN_BUDGET))
     out: NDArray[np.float32] | None = None
-    for rows in progress(batches):
-        arrays = encoder.collate([encoded[row] for row in rows], input_names=input_names(model))
+    for rows, arrays in passes(model, encoder, encoded):
         with context:
-            logits = model(**{name: torch.from_numpy(value).to(device) for name, value in arrays.items()}).logits
+            logits = model(**arrays).logits
         values = logits.float().cpu().numpy()
         out = np.empty((len(encoded), values.shape[1]), dtype=np.float32) if out is None else out
         out[rows] = values

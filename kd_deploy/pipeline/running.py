@@ -122,7 +122,7 @@ class Running:
 
         settings = self.recipe.benchmark
         path = self.output / "benchmark.json"
-        examples = self.splits.test or self.splits.validation
+        examples, _ = _judged(self.splits)
         here = [one for one in targets if isinstance(one, Target)]
         specs = [
             target.spec(provider=provider, threads=threads, must_run=target is here[-1])
@@ -141,7 +141,7 @@ class Running:
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the report must know of the data."""
-        judged = self.splits.test or self.splits.validation
+        judged, _ = _judged(self.splits)
         notes = []
         if self.splits.test is None:
             notes.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")

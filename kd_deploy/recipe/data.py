@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator
+from pydantic import Field, Tag, field_validator
 
-from kd_deploy.recipe.section import PositiveInt, Section
+from kd_deploy.recipe.section import PositiveInt, Section, told_by
 
 
 class Unlabeled(Section):
@@ -14,11 +14,10 @@ class Unlabeled(Section):
     column: str = Field("text", description="Where the texts are.")
 
 
-def _form(value: Any) -> str:
-    return "<named>" if isinstance(value, dict | Unlabeled) else "<plain>"
-
-
-UnlabeledSource = Annotated[Annotated[str, Tag("<plain>")] | Annotated[Unlabeled, Tag("<named>")], Discriminator(_form)]
+UnlabeledSource = Annotated[
+    Annotated[str, Tag("<plain>")] | Annotated[Unlabeled, Tag("<named>")],
+    told_by(dict | Unlabeled, "<named>", "<plain>"),
+]
 
 
 class TaskData(Section):

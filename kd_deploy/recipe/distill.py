@@ -1,12 +1,12 @@
 """How the student learns: from which texts, by which objective, in one stage or several."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.objective import HardLabels, SoftTargets, Term
-from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section
+from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
 
 
@@ -95,12 +95,8 @@ class Distill(Training):
         return self
 
 
-def _form(value: Any) -> str:
-    return "<stages>" if isinstance(value, list | tuple) else "<stage>"
-
-
 Stages = Annotated[
     Annotated[Distill, Tag("<stage>")]
     | Annotated[Annotated[tuple[Distill, ...], Field(min_length=1)], Tag("<stages>")],
-    Discriminator(_form),
+    told_by(list | tuple, "<stages>", "<stage>"),
 ]

@@ -1,21 +1,19 @@
 """The terms of an objective: what a student is to match, each with its weight and its knobs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from kd_deploy.recipe.section import NotNegative, PositiveFloat, PositiveInt, Section, Temperature, Weight
+from kd_deploy.recipe.section import NotNegative, PositiveFloat, PositiveInt, Section, Temperature, Weight, told_by
 
 Layer = Annotated[int, Field(ge=0)]
 MapName = Literal["uniform", "last", "skip", "top", "auto"]
 Pairs = Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)]
 
 
-def _form(value: Any) -> str:
-    return "<name>" if isinstance(value, str) else "<pairs>"
-
-
-LayerMap = Annotated[Annotated[MapName, Tag("<name>")] | Annotated[Pairs, Tag("<pairs>")], Discriminator(_form)]
+LayerMap = Annotated[
+    Annotated[MapName, Tag("<name>")] | Annotated[Pairs, Tag("<pairs>")], told_by(str, "<name>", "<pairs>")
+]
 Pooling = Literal["first", "mean"]
 
 

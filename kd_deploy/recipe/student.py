@@ -1,18 +1,14 @@
 """The kinds and sizes of students."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
 
-from kd_deploy.recipe.section import PositiveInt, Section
-
-
-def _form(value: Any) -> str:
-    return "<name>" if isinstance(value, str) else "<number>"
-
+from kd_deploy.recipe.section import PositiveInt, Section, told_by
 
 Vocabulary = Annotated[
-    Annotated[Literal["full", "auto"], Tag("<name>")] | Annotated[PositiveInt, Tag("<number>")], Discriminator(_form)
+    Annotated[Literal["full", "auto"], Tag("<name>")] | Annotated[PositiveInt, Tag("<number>")],
+    told_by(str, "<name>", "<number>"),
 ]
 
 

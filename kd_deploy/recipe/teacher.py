@@ -1,11 +1,11 @@
 """Where the teacher comes from: a checkpoint, several of them, or a training from nothing."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.recipe.section import NotNegative, PositiveInt, Section
+from kd_deploy.recipe.section import NotNegative, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
 
 
@@ -25,14 +25,10 @@ class OneTeacher(Section):
     weight: NotNegative = 1.0
 
 
-def _form(value: Any) -> str:
-    return "<several>" if isinstance(value, list | tuple) else "<one>"
-
-
 Models = Annotated[
     Annotated[str | None, Tag("<one>")]
     | Annotated[Annotated[tuple[OneTeacher, ...], Field(min_length=1)], Tag("<several>")],
-    Discriminator(_form),
+    told_by(list | tuple, "<several>", "<one>"),
 ]
 
 

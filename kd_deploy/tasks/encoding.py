@@ -65,15 +65,15 @@ class Encoder:
     def _shortened(self, text: TextInput) -> tuple[str, str | None]:
         limit = self.max_length * CHARACTERS_PER_TOKEN
         first, second = (text, None) if isinstance(text, str) else text
-        return _utf8(first[:limit]), None if second is None else _utf8(second[:limit])
+        return utf8(first[:limit]), None if second is None else utf8(second[:limit])
 
     def collate(self, encoded: Sequence[Encoded], *, input_names: Sequence[str]) -> Batch:
         """Arrays [B, S] of the names that a model takes, padded to the longest input."""
         return {name: _padded(encoded, name, self) for name in input_names}
 
 
-def _utf8(text: str) -> str:
-    # A lone surrogate is no character, and the tokenizer refuses the whole text for it.
+def utf8(text: str) -> str:
+    """The text with a question mark for each lone surrogate: no character, and no tokenizer or server takes it."""
     try:
         text.encode()
     except UnicodeEncodeError:

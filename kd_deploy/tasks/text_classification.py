@@ -142,8 +142,8 @@ def score(predictions: Sequence[Classes], references: Sequence[Classes], *, clas
     `f1` counts true positives over all classes together (micro); `macro_f1` is the mean over the classes
     that occur in either sequence.
     """
-    predicted = _indicator(predictions, class_count)  # [N, C]
-    actual = _indicator(references, class_count)  # [N, C]
+    predicted = indicator(predictions, class_count)  # [N, C]
+    actual = indicator(references, class_count)  # [N, C]
     hits = (predicted & actual).sum(axis=0)
     total = predicted.sum(axis=0) + actual.sum(axis=0)
     occurs = total > 0
@@ -154,7 +154,8 @@ def score(predictions: Sequence[Classes], references: Sequence[Classes], *, clas
     }
 
 
-def _indicator(classes: Sequence[Classes], class_count: int) -> NDArray[np.bool_]:
+def indicator(classes: Sequence[Classes], class_count: int) -> NDArray[np.bool_]:
+    """Which classes each row has, [N, C]."""
     out = np.zeros((len(classes), class_count), dtype=bool)
     for row, ids in enumerate(classes):
         out[row, list(ids)] = True

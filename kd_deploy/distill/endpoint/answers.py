@@ -1,14 +1,11 @@
-"""What a server's scores become: text that it can read, probabilities with no gaps, what of them may be kept."""
+"""What a server's scores become: probabilities with no gaps, and what of them may be kept."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.distill.selection import class_probabilities
+
 SMALLEST = 1e-6  # the least probability of a class
-
-
-def readable(text: str) -> str:
-    """The text with a question mark for each lone surrogate, which is no character and no server takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def fill(known: NDArray[np.float64], *, left: NDArray[np.float64], most: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,8 +39,7 @@ def what_may_be_kept(scores: NDArray[np.float64], *, top_k: int | None, decimals
     """
     if top_k is None and decimals is None:
         return scores.astype(np.float32)
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)  # [B, C]
+    probabilities = class_probabilities(scores, multi=False)  # [B, C]
     ranks = np.argsort(np.argsort(-probabilities, axis=1, kind="stable"), axis=1)
     rounded = probabilities if decimals is None else probabilities.round(decimals)
     known = np.where(ranks < (top_k or scores.shape[1]), rounded, 0.0)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from kd_deploy.distill.endpoint.answers import fill, readable
+from kd_deploy.distill.endpoint.answers import fill
 from kd_deploy.distill.endpoint.http import Connection
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.encoding import TextInput, utf8
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"  # as many as the likeliest tokens that a server lists
 QUESTION = """Which label fits the text? Answer with the letter of one label and nothing else.
@@ -116,7 +116,7 @@ class Chat:
                 hint="change teacher.endpoint.prompt, or leave it out",
             )
         lines = "\n".join(f"{letter}: {label}" for letter, label in zip(LETTERS, self.labels, strict=False))
-        parts = {"{labels}": lines, "{text}": readable(first), "{text_pair}": readable(second or "")}
+        parts = {"{labels}": lines, "{text}": utf8(first), "{text_pair}": utf8(second or "")}
         # In one pass: a text may hold such a name itself.
         return re.sub(r"\{(?:labels|text|text_pair)\}", lambda found: parts[found.group()], prompt)
 

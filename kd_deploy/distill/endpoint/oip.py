@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from kd_deploy.distill.endpoint.answers import SMALLEST, readable
+from kd_deploy.distill.endpoint.answers import SMALLEST
 from kd_deploy.distill.endpoint.http import Connection
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.encoding import TextInput, utf8
 
 FLOATS = {"FP16", "FP32", "FP64"}
 ABOVE_ONE = 1.001  # probabilities in half precision are rounded
@@ -75,8 +75,8 @@ class Tensors:
         return self._log_scores(rows[:, self._order(answer, output)])
 
     def _inputs(self, inputs: Sequence[TextInput]) -> list[dict[str, Any]]:
-        first = [readable(one if isinstance(one, str) else one[0]) for one in inputs]
-        second = [readable(one[1]) for one in inputs if not isinstance(one, str)]
+        first = [utf8(one if isinstance(one, str) else one[0]) for one in inputs]
+        second = [utf8(one[1]) for one in inputs if not isinstance(one, str)]
         every = self.metadata.inputs or ()
         known = {tensor.name: tensor for tensor in every if tensor.datatype == "BYTES"}
         name = self.settings.input or (next(iter(known)) if len(known) == 1 else "text")

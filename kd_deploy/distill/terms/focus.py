@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_deploy.distill.objectives.batch import kl
 from kd_deploy.distill.objectives.logits import yes_or_no
 
 Focus = Literal["all", "sure", "unsure", "hard"]
@@ -49,7 +50,7 @@ def normalised_entropy(logits: Tensor, *, several: bool) -> Tensor:
 
 def _distance(student: Tensor, teacher: Tensor, *, several: bool) -> Tensor:
     p, q = _distributions(teacher, several=several), _distributions(student, several=several)
-    return (p.exp() * (p - q)).sum(dim=-1).flatten(1).sum(dim=1).clamp(min=0)
+    return kl(p, q).clamp(min=0)
 
 
 def _distributions(logits: Tensor, *, several: bool) -> Tensor:
