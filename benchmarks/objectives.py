@@ -151,10 +151,12 @@ def _accuracies(model: Path, data: str) -> dict[str, float]:
     from kd_deploy.pipeline.evaluate import evaluate
     from kd_deploy.pipeline.rows import labels_for
     from kd_deploy.pipeline.targets import resolve
+    from kd_deploy.tasks.registry import TASKS
     from kd_deploy.tasks.splits import read_splits
 
     target = resolve(f"{model}:torch")
-    splits = read_splits(Recipe.of(data_of(data)).data, teacher=labels_for(target).names)
+    recipe, labels = Recipe.of(data_of(data)), labels_for(target)
+    splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=labels.names)
     assert splits.test is not None
     judged = {
         split: evaluate([target], examples, split=split, name=data).targets[0]

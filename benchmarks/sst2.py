@@ -91,9 +91,10 @@ def _test_texts(run: Path) -> list[str]:
     import yaml
 
     from kd_deploy.pipeline.rows import texts_of
+    from kd_deploy.tasks import text_classification
 
     recipe = yaml.safe_load((run / "recipe.resolved.yaml").read_text(encoding="utf-8"))
-    return [str(one) for one in texts_of(recipe["data"]["test"], columns={})]
+    return [str(one) for one in texts_of(recipe["data"]["test"], columns={}, task=text_classification)]
 
 
 def _seconds(command: list[str]) -> float:

@@ -11,6 +11,7 @@ from kd_deploy.distill.check import teacher_labels
 from kd_deploy.distill.checkpoints import find_model, load_model, save_model
 from kd_deploy.distill.students.build import build_student
 from kd_deploy.recipe import Recipe
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,7 +68,9 @@ def _write_recipe(folder: Path, options: argparse.Namespace, *, teacher: Path) -
 def _write_student(folder: Path, recipe: Recipe) -> None:
     assert recipe.teacher is not None
     teacher = find_model(str(recipe.teacher.first))
-    labels = read_splits(recipe.data, teacher=teacher_labels(recipe.teacher)).labels
+    labels = read_splits(
+        recipe.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task)
+    ).labels
     student = build_student(
         recipe.student, teacher=load_model(teacher), teacher_folder=teacher, labels=labels, seed=recipe.stages[0].seed
     )

@@ -25,6 +25,7 @@ from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, prepare, untaught
 from kd_deploy.distill.trainer import train
 from kd_deploy.recipe import Recipe
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import Splits, read_splits
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ def _run(recipe: Recipe, rows: Path, *, taught: bool, cache: Path, work: Path) -
     assert recipe.teacher is not None
     os.environ["KD_DEPLOY_CACHE"] = str(cache)
     data, settings = recipe.data.model_copy(update={"train": str(rows)}), recipe.stages[0]
-    splits = read_splits(data, teacher=teacher_labels(recipe.teacher))
+    splits = read_splits(data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task))
     folder = find_model(str(recipe.teacher.first))
     teacher = load_model(folder)
     student = build_student(

@@ -108,7 +108,7 @@ class TrainingRecord(Part):
     rounds: tuple[RoundRecord, ...] = ()
 
 
-ProblemType = Literal["single_label_classification", "multi_label_classification"]
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 
 
 class TaskRecord(Part):

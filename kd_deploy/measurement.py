@@ -5,6 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from kd_deploy.manifest import ProblemType
+
+# What a model answered, as it is kept: class ids, a number, a text, numbers, texts.
+Prediction = tuple[int, ...] | float | str | tuple[float, ...] | tuple[str, ...]
 Role = Literal["teacher", "student", "control"]
 
 
@@ -142,18 +146,22 @@ class Evaluated:
     target: TargetName
     quality: dict[str, float]
     agreement: float | None
-    predictions: tuple[tuple[int, ...], ...]
+    predictions: tuple[Prediction, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """The answers of several targets to the same rows; `further` are those to other tasks of one student, by name."""
+    """The answers of several targets to the same rows, each an answer of `task` over the classes `labels`.
+
+    `further` are those to other tasks of one student, by name.
+    """
 
     task: str
     main_metric: str
     data: DataUsed
-    references: tuple[tuple[int, ...], ...]
-    class_count: int
+    references: tuple[Prediction, ...]
+    labels: tuple[str, ...]
+    problem_type: ProblemType
     targets: tuple[Evaluated, ...]
     further: dict[str, "Evaluation"] = field(default_factory=dict)
 

@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from kd_deploy.measurement import Benchmarked
     from kd_deploy.recipe import Benchmark
 
-SAMPLE = (
-    "The delivery was quick and the box was whole.",
-    "I have been waiting for an answer for two weeks, and nobody at the desk knows where my order is.",
-    "Fine.",
-    "It does what it says, although the manual could be clearer about how to change the settings of the timer.",
-)
-
 
 def command(
     models: Annotated[
@@ -41,7 +34,7 @@ def command(
     settings = _settings(batch_sizes, sequence_lengths, providers, threads, rounds)
     from kd_deploy import measurement_store
     from kd_deploy.benchmark.run import benchmark
-    from kd_deploy.pipeline.rows import texts_of
+    from kd_deploy.pipeline.rows import task_of_all, texts_of
     from kd_deploy.pipeline.targets import resolve
 
     targets = [resolve(one, name=one) for one in models]
@@ -51,7 +44,8 @@ def command(
         for count in settings.threads
         for target in targets
     ]
-    inputs = texts_of(data, columns=columns_of(columns)) if data else SAMPLE
+    task = task_of_all(targets)
+    inputs = texts_of(data, columns=columns_of(columns), task=task) if data else task.SAMPLE
     with speaking(quiet=quiet):
         made = benchmark(specs, inputs=inputs, settings=settings, command=command_line())
     if output:

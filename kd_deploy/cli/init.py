@@ -10,7 +10,13 @@ from kd_deploy.cli.output import AsJson, Quiet, emit
 from kd_deploy.errors import UsageError
 from kd_deploy.files import write_text
 
-TASKS = ("text-classification",)
+TASKS = (  # those that recipes know; what they know of them is too heavy for --help
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "sentence-similarity",
+    "sentence-embedding",
+)
 
 
 def command(

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from kd_deploy.cli.output import Quiet, TaskName
-from kd_deploy.errors import DataError
+from kd_deploy.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from kd_deploy.tasks.encoding import TextInput
-    from kd_deploy.tasks.text_classification import Classification
+    from kd_deploy.tasks.task import Task
+
+PAIR = "text_pair"
 
 
 def command(
@@ -30,45 +32,74 @@ def command(
     """Answer texts: one JSON line per input, in their order."""
     from kd_deploy.pipeline.targets import bundle_form
     from kd_deploy.runtime.predictor import load
+    from kd_deploy.tasks.registry import task_of
 
     path, form = bundle_form(bundle, precision)
     with load(path, precision=form, provider=provider, threads=threads, task=task) as predictor:
-        inputs = texts or read_lines(sys.stdin.buffer)
+        kind = task_of(predictor.labels)
+        inputs = given(texts, kind) if texts else read_lines(sys.stdin.buffer, kind)
         for one in predictor.stream(inputs):
-            sys.stdout.write(json.dumps(to_json(one, multi=predictor.labels.is_multi), ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(predictor.to_json(one), ensure_ascii=False) + "\n")
             sys.stdout.flush()
 
 
-def read_lines(stream: BinaryIO) -> "Iterator[TextInput]":
-    """An input from every line, empty ones too: a JSON object with `text` (and `text_pair`), or plain text.
+def given(texts: list[str], task: "Task") -> "list[TextInput]":
+    """The inputs that the arguments are: each one, or two by two where a task reads pairs.
 
     Raises:
-        DataError: A line that is not UTF-8, or that starts with a brace and is no object with a text.
+        UsageError: One that has no second.
     """
+    names = input_names(task)
+    if len(names) == 1:
+        return list(texts)
+    if len(texts) % 2:
+        raise UsageError(
+            f"{task.NAME} reads pairs, and there are {len(texts)} texts",
+            hint=f"give a {names[0]} and a {names[1]} each",
+        )
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def read_lines(stream: BinaryIO, task: "Task") -> "Iterator[TextInput]":
+    """An input from every line, empty ones too: a JSON object with the columns of the task, or a plain text.
+
+    Raises:
+        DataError: A line that is not UTF-8, that starts with a brace and is no object with a text, or that is a
+            plain text where the task reads pairs.
+    """
+    names = input_names(task)
     for number, line in enumerate(stream, start=1):
         try:
             text = line.decode("utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"stdin line {number} is not UTF-8", hint="convert it first") from error
-        yield _object(text, number) if text.lstrip().startswith("{") else text
+        if text.lstrip().startswith("{"):
+            yield _object(text, number, task)
+        elif len(names) == 1:
+            yield text
+        else:
+            hint = f'write {{"{names[0]}": "...", "{names[1]}": "..."}}'
+            raise DataError(f"stdin line {number} is a plain text, and {task.NAME} reads pairs", hint=hint)
 
 
-def _object(line: str, number: int) -> "TextInput":
-    hint = 'write {"text": "..."}, or with "text_pair"; a text that starts with a brace goes in that form too'
+def input_names(task: "Task") -> tuple[str, ...]:
+    """The columns that make an input, in its order."""
+    return task.INPUTS or ("text",)
+
+
+def _object(line: str, number: int, task: "Task") -> "TextInput":
+    names = input_names(task)
+    pairs = ', or with "text_pair"' if PAIR in task.OPTIONAL else ""
+    shape = ", ".join(f'"{name}": "..."' for name in names)
+    hint = f"write {{{shape}}}{pairs}; a text that starts with a brace goes in that form too"
     try:
         value = json.loads(line)
     except ValueError as error:
         raise DataError(f"stdin line {number} starts with a brace and is not JSON", hint=hint) from error
-    text, pair = value.get("text"), value.get("text_pair")
-    if not isinstance(text, str) or not isinstance(pair, str | None):
-        keys = ", ".join(value) or "none"
-        raise DataError(f"stdin line {number} has no text that is a string; its keys: {keys}", hint=hint)
-    return text if pair is None else (text, pair)
-
-
-def to_json(one: "Classification", *, multi: bool) -> dict[str, object]:
-    """An answer as its JSON line."""
-    scores = {name: round(value, 6) for name, value in one.scores.items()}
-    if multi:
-        return {"labels": list(one.labels), "scores": scores}
-    return {"label": one.label, "score": round(one.score, 6), "scores": scores}
+    wanted = (*names, *((PAIR,) if PAIR in task.OPTIONAL and value.get(PAIR) is not None else ()))
+    parts = [value.get(name) for name in wanted]
+    for name, part in zip(wanted, parts, strict=True):
+        if not isinstance(part, str):
+            keys = ", ".join(value) or "none"
+            raise DataError(f"stdin line {number} has no {name} that is a string; its keys: {keys}", hint=hint)
+    return parts[0] if len(parts) == 1 else (parts[0], parts[1])

@@ -13,6 +13,7 @@ from kd_deploy.errors import DataError, MissingExtraError
 from kd_deploy.files import sha256_file
 
 EXTRA = "distill"
+LISTS = ("List", "LargeList", "Sequence")  # what `datasets` calls them, now and in former times
 
 
 def read_parquet(path: Path, wanted: Wanted) -> Table:
@@ -40,8 +41,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Table:
             hint="write the file again, or check its ending",
         ) from error
     features = _features_in(schema.metadata or {})
-    names = {task: _class_names(features.get(name)) for task, name in chosen.items()}
-    return _table(wanted, columns, class_names=names, sha256=digest)
+    return _table(wanted, columns, features={task: features.get(name) for task, name in chosen.items()}, sha256=digest)
 
 
 def read_folder(path: Path, wanted: Wanted, *, split: str) -> Table:
@@ -61,7 +61,7 @@ def read_folder(path: Path, wanted: Wanted, *, split: str) -> Table:
         loaded = datasets.load_from_disk(str(path))
         if isinstance(loaded, datasets.DatasetDict):
             loaded = _split_of(loaded, split, source=wanted.source)
-        return _from_dataset(loaded, wanted, datasets)
+        return _from_dataset(loaded, wanted)
     except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"cannot read the data set in {wanted.source}: {_first_line(error)}",
@@ -86,7 +86,7 @@ def read_hub(wanted: Wanted, *, split: str) -> Table:
             f"{_first_line(error)}",
             hint="check the name, write a config as owner/name:config, and check the network",
         ) from error
-    return _from_dataset(loaded, wanted, datasets)
+    return _from_dataset(loaded, wanted)
 
 
 def _datasets(what: str) -> ModuleType:
@@ -105,23 +105,20 @@ def _split_of(loaded: Mapping[str, Any], split: str, *, source: str) -> Any:
     return loaded[split]
 
 
-def _from_dataset(dataset: Any, wanted: Wanted, datasets: ModuleType) -> Table:
+def _from_dataset(dataset: Any, wanted: Wanted) -> Table:
     chosen = wanted.choose(dataset.column_names, place=wanted.source)
     plain = dataset.with_format(None).select_columns(list(dict.fromkeys(chosen.values())))
     rows = plain[:]
     columns = {task: list(rows[name]) for task, name in chosen.items()}
-    names = {
-        task: tuple(plain.features[name].names)
-        for task, name in chosen.items()
-        if isinstance(plain.features[name], datasets.ClassLabel)
-    }
-    return _table(wanted, columns, class_names=names, sha256="")
+    features = plain.features.to_dict()
+    return _table(wanted, columns, features={task: features.get(name) for task, name in chosen.items()}, sha256="")
 
 
 def _table(
-    wanted: Wanted, columns: Mapping[str, Sequence[object]], *, class_names: Mapping[str, tuple[str, ...]], sha256: str
+    wanted: Wanted, columns: Mapping[str, Sequence[object]], *, features: Mapping[str, Any], sha256: str
 ) -> Table:
-    named = {task: _named(values, class_names.get(task, ())) for task, values in columns.items()}
+    named = {task: _named(values, _class_names(features[task])) for task, values in columns.items()}
+    class_names = [_class_names(_held(feature)) for feature in features.values()]
     count = min((len(values) for values in named.values()), default=0)
     require_rows(count, source=wanted.source)
     return Table(
@@ -130,7 +127,7 @@ def _table(
         places=range(1, count + 1),
         unit="row",
         sha256=sha256 or _sha256_rows(named),
-        label_names=next((names for names in class_names.values() if names), ()),
+        label_names=next((names for names in class_names if names), ()),
     )
 
 
@@ -154,6 +151,18 @@ def _features_in(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return features if isinstance(features, dict) else {}
+
+
+def _held(feature: Any) -> Any:
+    """What the lists of a column hold; of a column without lists, what it holds itself.
+
+    The numbers in lists stay as they are: whether they stand for classes is the task's to say.
+    """
+    if isinstance(feature, list):  # how `datasets` used to write [ClassLabel]
+        return feature[0] if feature else None
+    if isinstance(feature, dict) and feature.get("_type") in LISTS:
+        return feature.get("feature")
+    return feature
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import BundleError, DataError, RecipeError
 from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import LabelSpace
 
 
 def check_fits(folder: Path, *, max_length: int) -> None:

@@ -19,6 +19,7 @@ from kd_deploy.distill.teaching import Teaching, counting
 from kd_deploy.distill.torch_runner import all_logits, passes
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
+from kd_deploy.tasks.registry import main_metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def ask_in_rounds(
     inputs, limit = teaching.data.inputs, min(active.budget, len(teaching.data.inputs))
     logits = np.zeros((len(inputs), len(job.labels.names)), dtype=np.float32)
     answered = np.zeros(len(inputs), dtype=bool)
-    computed, records, metrics = 0, [], {}
+    computed, records, metrics, metric = 0, [], {}, main_metric(job.splits.validation)
     for number in range(1, active.rounds + 1):
         due = limit * number // active.rounds - int(answered.sum())
         chosen = _chosen(student, teaching, answered, active, count=due, seed=settings.seed + number, first=number == 1)
@@ -66,8 +67,8 @@ def ask_in_rounds(
         data = replace(teaching.data, signals=signals, rows=None)
         teaching = replace(teaching, data=counting(data, settings, answered=answered))
         metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
-        records.append(RoundRecord(asked=int(answered.sum()), score=metrics[job.labels.main_metric]))
-        progress.say(f"{what}: {records[-1].asked} texts asked, {job.labels.main_metric} {records[-1].score:.4f}")
+        records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
+        progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
     return Asked(metrics=metrics, teaching=teaching, rounds=tuple(records))
 
 

@@ -8,47 +8,15 @@ from torch import nn
 
 from kd_deploy.bundle import Bundle, sign, stamp
 from kd_deploy.distill import processes
+from kd_deploy.distill.card import model_card
 from kd_deploy.distill.checkpoints import save_model
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.torch_runner import input_names, parameter_count
 from kd_deploy.files import staged
 from kd_deploy.manifest import Lineage, Manifest, TaskRecord, TrainingRecord
 from kd_deploy.tasks.heads import joint_labels, lay_out
-from kd_deploy.tasks.text_classification import NAME, LabelSpace
-
-CARD = """---
-pipeline_tag: {task}
-tags: [kd-deploy, knowledge-distillation]
----
-# {title}
-
-A {architecture} for {task} with {millions:.1f} million parameters, written by kd-deploy {version} on {created}.
-
-| | |
-|---|---|
-| classes | {labels} |
-| kind | {problem_type} |
-{tasks}| longest input | {max_length} tokens; the rest is cut |
-| teacher | {teacher} |
-| objective | {objective} |
-| on validation | {metrics} |
-
-## Use
-
-```python
-from kd_deploy import runtime
-
-with runtime.load("PATH") as model:
-    print(model.predict(["a text"]))
-```
-
-`bundle.json` holds the SHA-256 of every file, what each ONNX graph was checked against, and the lineage.
-
-## Limits
-
-It was judged on data like its own; measure it on yours with `kd-deploy evaluate PATH --data FILE`.
-It gives one of its classes to any text, whatever the text is about.
-"""
+from kd_deploy.tasks.registry import graph_outputs, task_of
+from kd_deploy.tasks.task import LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +59,14 @@ def write_bundle(
         save_model(model, aside, labels=joint_labels(heads), max_length=max_length, tokenizer_from=tokenizer_from)
         manifest = Manifest(
             **stamp(),
-            task=NAME,
+            task=labels.task,
             architecture=type(model).__name__.lower() if is_ours(model) else "transformer",
             labels=labels.names,
             problem_type=labels.problem_type,
             tasks=dict(tasks),
             max_length=max_length,
             inputs=input_names(model),
-            outputs=tuple(head.output for head in heads.values()),
+            outputs=tuple(head.output for head in heads.values()) if tasks else graph_outputs(task_of(labels)),
             parameters=parameter_count(model),
             lineage=lineage,
             metrics=outcome.metrics,
@@ -108,31 +76,3 @@ def write_bundle(
         sign(aside, manifest)
     processes.wait()
     return Bundle.open(output)
-
-
-def model_card(manifest: Manifest, *, title: str) -> str:
-    """The README.md of a bundle."""
-    return CARD.format(
-        title=title,
-        task=manifest.task,
-        architecture=manifest.architecture,
-        millions=manifest.parameters / 1e6,
-        version=manifest.kd_deploy,
-        created=manifest.created,
-        labels=", ".join(manifest.labels),
-        problem_type=manifest.problem_type.replace("_", " "),
-        tasks="".join(_row_of(name, task) for name, task in manifest.tasks.items()),
-        max_length=manifest.max_length,
-        teacher=manifest.lineage.teacher or "none",
-        objective=", ".join(manifest.lineage.objective) or "none",
-        metrics=_told(manifest.metrics),
-    )
-
-
-def _row_of(name: str, task: TaskRecord) -> str:
-    kind = task.problem_type.replace("_", " ")
-    return f'| task `{name}`, by `model.task("{name}")` | {kind}: {", ".join(task.labels)}; {_told(task.metrics)} |\n'
-
-
-def _told(metrics: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "not measured"

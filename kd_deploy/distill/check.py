@@ -16,16 +16,17 @@ from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
 from kd_deploy.tasks.heads import speaking_of
+from kd_deploy.tasks.registry import TASKS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def teacher_labels(teacher: Teacher) -> tuple[str, ...]:
+def teacher_labels(teacher: Teacher, task: str) -> tuple[str, ...]:
     """The classes that a recipe's teacher knows already; empty where it is to be fine-tuned.
 
     Raises:
-        RecipeError: The teacher is to be used as it is, and is no classifier, or one of several tasks.
+        RecipeError: The teacher is to be used as it is, and has no head of the task, or is one of several tasks.
     """
     if teacher.finetune or teacher.endpoint or teacher.first is None:
         return ()
@@ -35,10 +36,10 @@ def teacher_labels(teacher: Teacher) -> tuple[str, ...]:
             f"teacher.model {teacher.first} has several tasks, and a teacher is asked about one",
             hint="name a teacher of one task, or add teacher.finetune",
         )
-    labels = labels_of(folder)
+    labels = labels_of(folder, task)
     if labels is None:
         raise RecipeError(
-            f"teacher.model {teacher.first} has no classification head",
+            f"teacher.model {teacher.first} has no head for {task}",
             hint="add teacher.finetune to the recipe, to train one on your labels",
         )
     return labels.names
@@ -72,6 +73,8 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") ->
     ground = Ground(
         student=student,
         teacher=shape_of_config(teacher),
+        level=TASKS[recipe.task].LEVEL,
+        answers=TASKS[recipe.task].ANSWERS,
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint),
     )
     for stage in recipe.stages:

@@ -12,11 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
+from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_pooling
+from kd_deploy.distill.students.transformer import width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings
 from kd_deploy.errors import BundleError
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.configs import labels_in, task_in
+from kd_deploy.tasks.task import LabelSpace
 
+POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 
 
@@ -48,11 +53,11 @@ def find_model(reference: str) -> Path:
 
 
 def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
-    """The classifier in a folder, in fp32 and evaluation mode.
+    """The model in a folder, in fp32 and evaluation mode.
 
     Args:
         folder: A checkpoint that `find_model` gave.
-        labels: Classes to give it a new head for. None: it has its own.
+        labels: Answers to give it a new head for. None: it has its own.
 
     Raises:
         BundleError: The weights do not load.
@@ -63,24 +68,25 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
         return _load_transformer(folder, labels)
     except UNLOADABLE as error:
         reason = [*str(error).strip().splitlines(), type(error).__name__][0]
-        raise BundleError(f"{folder} does not load as a classifier: {reason}", hint="check the checkpoint") from error
+        raise BundleError(f"{folder} does not load: {reason}", hint="check the checkpoint") from error
 
 
 def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
-    from transformers import AutoModelForSequenceClassification
-
     hush_transformers()
-
+    task = labels.task if labels else task_in(check_checkpoint(folder))
+    if task is None:
+        raise ValueError("it has no head of a task")
     # Eager attention: the form that exports to ONNX and fuses there.
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
     if labels is not None:
         options |= label_fields(labels) | {"ignore_mismatched_sizes": True}
-    model, told = AutoModelForSequenceClassification.from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, **options
-    )
-    if labels is None and told["missing_keys"]:
+    model, told = auto_class(task).from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
+    lacking = [name for name in told["missing_keys"] if not name.startswith(POOLER)]
+    if labels is None and lacking:
         # transformers would fill them with random numbers and warn.
-        raise BundleError(f"{folder} lacks the weight {min(told['missing_keys'])}", hint="save the checkpoint again")
+        raise BundleError(f"{folder} lacks the weight {min(lacking)}", hint="save the checkpoint again")
+    if task == "sentence-embedding":
+        return embedder(model, read_pooling(folder)).eval()
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -93,33 +99,16 @@ def hush_transformers() -> None:
         logging.set_verbosity_error()
 
 
-def label_fields(labels: LabelSpace) -> dict[str, Any]:
-    """The fields of config.json that say what the logits mean."""
-    return {
-        "num_labels": len(labels.names),
-        "id2label": dict(enumerate(labels.names)),
-        "label2id": {name: index for index, name in enumerate(labels.names)},
-        "problem_type": labels.problem_type,
-    }
+def labels_of(folder: Path, task: str | None = None) -> LabelSpace | None:
+    """The answers that a checkpoint's head has learned to give; None where it has no head of the task.
 
-
-def labels_of(folder: Path) -> LabelSpace | None:
-    """The classes that a checkpoint's head has learned; None where it has no such head.
-
-    Names that only count (LABEL_0, LABEL_1) are given as plain numbers.
+    Args:
+        folder: A checkpoint.
+        task: Which task; None: whichever it has a head for.
     """
     config = check_checkpoint(folder)
-    architectures = config.get("architectures") or []
-    if not any("ForSequenceClassification" in name for name in architectures):
-        return None
-    by_id = {int(key): str(name) for key, name in (config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}).items()}
-    names = tuple(by_id[key] for key in sorted(by_id))
-    if names == tuple(f"LABEL_{index}" for index in range(len(names))):
-        names = tuple(str(index) for index in range(len(names)))
-    multi = config.get("problem_type") == "multi_label_classification"
-    return LabelSpace(
-        names=names, problem_type="multi_label_classification" if multi else "single_label_classification"
-    )
+    found = task or task_in(config)
+    return labels_in(config, found) if found else None
 
 
 def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length: int, tokenizer_from: Path) -> None:
@@ -141,6 +130,8 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
         config.pad_token_id = pad_id_of(tokenizer_from)
         model.save_pretrained(folder)  # type: ignore[operator]
         model_type = config.model_type
+    if isinstance(model, Embedder):
+        write_pooling(folder, model.pooling, width=width_of(model.config), max_length=max_length)
     shutil.copyfile(tokenizer_file(tokenizer_from), folder / "tokenizer.json")
     settings = tokenizer_settings(tokenizer_from, model_type) | {"model_max_length": max_length}
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"

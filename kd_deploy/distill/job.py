@@ -21,7 +21,7 @@ from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import Recipe, Training
 from kd_deploy.tasks.heads import MAIN, Head, lay_out
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

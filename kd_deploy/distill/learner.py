@@ -5,19 +5,22 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from kd_deploy.distill.decisions import Decisions
 from kd_deploy.distill.observe import observe
 from kd_deploy.distill.steadying import Vectors, disagreement
 from kd_deploy.distill.terms import Objective, Seen
 from kd_deploy.distill.torch_runner import input_names
+from kd_deploy.tasks.task import Level
 
 TEACHER = "teacher:"  # before the names of teacher signals in a batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What a model is to minimise on the rows of one task, and where that task's logits lie among all."""
+    """What to minimise on the rows of one task, what is decided there, and where its logits lie among all."""
 
     objective: Objective
+    level: Level = "text"
     columns: slice = field(default_factory=lambda: slice(None))
 
 
@@ -39,7 +42,7 @@ class Learner(nn.Module):
         self.model = model
         given = [Aim(objective=aims)] if isinstance(aims, Objective) else aims
         self.objectives = nn.ModuleList(aim.objective for aim in given)
-        self._columns = [aim.columns for aim in given]
+        self._aims = given
         self.share = 0.0  # of the training that is done, 0 to 1
         self._fgm = fgm
         self._r_drop = r_drop
@@ -68,13 +71,19 @@ class Learner(nn.Module):
 
     def _seen(self, batch: Mapping[str, Tensor], task: int) -> Seen:
         arrays = {name: batch[name] for name in input_names(self.model)}
-        objective: Objective = self.objectives[task]  # type: ignore[assignment]
-        shown = observe(self.model, arrays, names=objective.student_names)
+        aim, mask = self._aims[task], batch["attention_mask"]
+        student = dict(observe(self.model, arrays, names=aim.objective.student_names))
+        teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
+        decisions = Decisions.of(aim.level, batch["targets"], mask)
+        student["logits"] = decisions.rows(student["logits"][..., aim.columns])
+        if "logits" in teacher:
+            teacher["logits"] = decisions.rows(teacher["logits"])
         return Seen(
-            student={**shown, "logits": shown["logits"][:, self._columns[task]]},
-            teacher={name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)},
-            mask=batch["attention_mask"],
-            targets=batch["targets"],
+            student=student,
+            teacher=teacher,
+            mask=mask,
+            targets=decisions.aims,
+            owners=decisions.owners,
             share=self.share,
             weights=batch.get("weights"),
         )

@@ -11,6 +11,7 @@ from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
 from kd_deploy.recipe import Training
+from kd_deploy.tasks.registry import main_metric, task_of
 
 MEAN = "mean"  # of the main metrics of all tasks
 Scores = Mapping[str, dict[str, float]]
@@ -34,12 +35,12 @@ class Lesson:
     @property
     def aim(self) -> Aim:
         """What the learner is to know of it."""
-        return Aim(objective=self.objective, columns=self.columns)
+        return Aim(objective=self.objective, level=task_of(self.validation.examples.labels).LEVEL, columns=self.columns)
 
     @property
     def metric(self) -> str:
         """The task's main metric."""
-        return self.validation.examples.labels.main_metric
+        return main_metric(self.validation.examples)
 
 
 def metric_of(lessons: Mapping[str, Lesson]) -> str:

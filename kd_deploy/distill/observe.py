@@ -1,7 +1,8 @@
 """What a model shows of a batch besides its logits: layer outputs, queries, keys and values, by name.
 
-A signal is a mapping from names to tensors: `logits` [B, C]; `embedding` [B, S, E], what the first layer takes;
-`hidden.2` [B, S, H], what the third layer gives; `query.2`, `key.2`, `value.2` [B, S, H], all heads side by side.
+A signal is a mapping from names to tensors: `logits` [B, C], or [B, S, C] of tokens; `embedding` [B, S, E], what the
+first layer takes; `hidden.2` [B, S, H], what the third layer gives; `query.2`, `key.2`, `value.2` [B, S, H], all heads
+side by side.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from kd_deploy.distill.decisions import logits_of
 from kd_deploy.distill.objectives.attention import attention_scores
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.students.transformer import depth_of, heads_of, width_of
@@ -76,7 +78,7 @@ def observe(model: nn.Module, arrays: Mapping[str, Tensor], *, names: Collection
         options["output_hidden_states"] = True
     with _listening(model, names) as heard:
         shown = model(**arrays, **options)
-    signal: dict[str, Tensor] = {"logits": shown.logits, **heard}
+    signal: dict[str, Tensor] = {"logits": logits_of(shown), **heard}
     for name in names:
         if name == "embedding":
             signal[name] = shown.hidden_states[0]

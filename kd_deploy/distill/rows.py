@@ -12,18 +12,18 @@ from torch.utils.data import Dataset
 from kd_deploy.distill.learner import TEACHER
 from kd_deploy.distill.signals import Signals
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
-from kd_deploy.tasks.text_classification import Examples, indicator
+from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.task import NO_DECISION, Examples, Piece
 
 TASK = "task"  # the number of a batch's task, where it is not the first
-UNKNOWN = -1  # the target of a text without a label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
     """What a model is trained on: texts with labels, texts without, and what the teacher says of both.
 
-    The rows are those of `examples`, then those of `unlabeled`; `signals` and `weights`, how much the teacher
-    counts, [N] from 0 to 1, go by them. `rows` are those that take part; None: all.
+    The inputs are those of `examples`, then those of `unlabeled`; the rows are their pieces. `signals` and `weights`,
+    how much the teacher counts, [N] from 0 to 1, go by the rows. `rows` are those that take part; None: all.
     """
 
     examples: Examples
@@ -35,8 +35,13 @@ class TrainingData:
 
     @property
     def inputs(self) -> tuple[TextInput, ...]:
-        """The texts of all rows."""
+        """All texts."""
         return (*self.examples.inputs, *self.unlabeled)
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """All texts in pieces of the length that a model reads."""
+        return task_of(self.examples.labels).pieces(self.inputs, self.encoder)
 
 
 class Rows(Dataset[dict[str, Any]]):
@@ -50,10 +55,12 @@ class Rows(Dataset[dict[str, Any]]):
             task: Its number among the tasks that are learned together.
         """
         self._task = task
-        encoded, targets = data.encoder.encode_all(data.inputs), _targets(data)
+        kind, pieces = task_of(data.examples.labels), data.pieces
+        encoded = data.encoder.encode_all([one.input for one in pieces], places=kind.LEVEL != "text")
+        aims = kind.aims(data.examples, pieces, encoded)
         self._numbers = np.arange(len(encoded)) if data.rows is None else data.rows
         self.encoded = [encoded[row] for row in self._numbers]
-        self._targets = targets[self._numbers]
+        self._targets = [aims[row] for row in self._numbers]
         self._signals = data.signals
         self._weights = data.weights
 
@@ -93,7 +100,7 @@ class Collate:
         encoded: list[Encoded] = [row["encoded"] for row in rows]
         arrays = self.encoder.collate(encoded, input_names=self.names)
         batch: dict[str, Any] = {name: torch.from_numpy(value) for name, value in arrays.items()}
-        batch["targets"] = torch.from_numpy(np.stack([row["target"] for row in rows]))
+        batch["targets"] = torch.from_numpy(_aims([row["target"] for row in rows]))
         if rows[0]["weight"] is not None:
             batch["weights"] = torch.from_numpy(np.stack([row["weight"] for row in rows]))
         for name in rows[0]["teacher"]:
@@ -103,15 +110,14 @@ class Collate:
         return batch
 
 
-def _targets(data: TrainingData) -> NDArray[np.int64] | NDArray[np.float32]:
-    """Class ids [N], or an indicator [N, C] where a text may have several classes; UNKNOWN for texts without."""
-    examples, count = data.examples, len(data.inputs)
-    if not examples.labels.is_multi:
-        ids = np.full(count, UNKNOWN, dtype=np.int64)
-        ids[: len(examples)] = [target[0] for target in examples.targets]
-        return ids
-    out = np.full((count, len(examples.labels.names)), UNKNOWN, dtype=np.float32)
-    out[: len(examples)] = indicator(examples.targets, out.shape[1])
+def _aims(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """The aims of a batch: stacked, or [B, S] where they are of tokens, with none at padding."""
+    shapes = {np.shape(one) for one in values}
+    if len(shapes) == 1:
+        return np.stack(values)
+    out = np.full((len(values), max(len(one) for one in values)), NO_DECISION, dtype=values[0].dtype)
+    for row, one in enumerate(values):
+        out[row, : len(one)] = one
     return out
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig
 
-from kd_deploy.distill.checkpoints import hush_transformers, label_fields
+from kd_deploy.distill.checkpoints import hush_transformers
+from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import ScratchModel
 from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import LabelSpace
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 INNER_TO_WIDTH = 4
@@ -56,7 +57,7 @@ def write_scratch_model(
     config = scratch_config(settings, vocabulary=tokenizer.get_vocab_size(), max_length=max_length)
     for key, value in label_fields(labels).items():
         setattr(config, key, value)
-    BertForSequenceClassification(config).save_pretrained(folder)
+    auto_class(labels.task).from_config(config).save_pretrained(folder)
 
 
 def scratch_config(settings: ScratchModel, *, vocabulary: int, max_length: int) -> BertConfig:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.errors import RecipeError, ShapeError
-from kd_deploy.tasks.text_classification import Classes, indicator
+from kd_deploy.tasks.task import Classes
+from kd_deploy.tasks.text_classification import indicator
 
 Logits = NDArray[np.floating]
 Values = NDArray[np.float64]

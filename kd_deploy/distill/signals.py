@@ -36,7 +36,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
-    """Teacher signals for the rows of a data set, by name: logits [C], all others [tokens, W].
+    """Teacher signals for the rows of a data set, by name: logits [C], of tokens [tokens, C]; all others [tokens, W].
 
     `computed` and `reused` count different texts.
     """
@@ -47,7 +47,7 @@ class Signals:
 
     @property
     def logits(self) -> NDArray[np.float32]:
-        """The logits of all rows, [N, C]."""
+        """The logits of all rows, [N, C], where one thing is decided about each."""
         return np.stack([np.asarray(row, dtype=np.float32) for row in self.rows[LOGITS]])
 
     def of(self, row: int) -> dict[str, NDArray[np.generic]]:
@@ -86,16 +86,18 @@ def teacher_signals(
     inputs: Sequence[TextInput],
     *,
     names: Collection[str] = (LOGITS,),
+    of_tokens: bool = False,
     max_length: int,
     cache: Path,
 ) -> Signals:
     """The teacher's signals for every input, from the cache where it has them.
 
     Args:
-        teacher: The classifier that `checkpoint` holds.
+        teacher: The model that `checkpoint` holds.
         checkpoint: Its folder; weights, tokenizer and settings make the fingerprint of the cache.
         inputs: Texts or pairs, in any order; duplicates are computed once.
         names: Which signals, as `observe` calls them.
+        of_tokens: Whether its logits are of tokens, [S, C] for each text.
         max_length: Tokens, as the teacher is to see them.
         cache: The folder of all caches.
     """
@@ -108,8 +110,9 @@ def teacher_signals(
     if missing:
         lacking = {name: one for name, one in caches.items() if any(key not in one for key in missing)}
         _compute(teacher, open_encoder(checkpoint, max_length=max_length), missing, lacking, chosen=chosen)
+    whole = () if of_tokens else (LOGITS,)  # one row a text
     return Signals(
-        rows={name: [one[key][0] if name == LOGITS else one[key] for key in keys] for name, one in caches.items()},
+        rows={name: [one[key][0] if name in whole else one[key] for key in keys] for name, one in caches.items()},
         computed=len(missing),
         reused=len(texts) - len(missing),
     )
@@ -156,11 +159,12 @@ def _compute(
         for batch, arrays in passes(teacher, encoder, encoded, progress=_shown):
             for name, values in live.signal(arrays).items():
                 if name not in rows:
+                    of_texts = values.dim() == 2  # noqa: PLR2004 - [B, C]
                     writing = caches[name].writing(
                         keys,
-                        lengths=[1] * len(keys) if name == LOGITS else lengths,
+                        lengths=[1] * len(keys) if of_texts else lengths,
                         width=values.shape[-1],
-                        dtype=np.float32 if name == LOGITS else np.float16,
+                        dtype=np.float32 if of_texts else np.float16,
                     )
                     rows[name] = files.enter_context(writing)
                 _fill(rows[name], values.cpu().numpy(), batch)
@@ -178,8 +182,8 @@ def _fill(rows: Sequence[NDArray[np.generic]], values: NDArray[np.generic], batc
 
 
 def _rounded(name: str, values: Tensor) -> Tensor:
-    """A signal as it is kept: logits whole, token by token in half precision."""
-    return values.float() if name == LOGITS else values.to(torch.float16)
+    """A signal as it is kept: the logits of texts whole, what is said of each token in half precision."""
+    return values.float() if name == LOGITS and values.dim() == 2 else values.to(torch.float16)  # noqa: PLR2004
 
 
 def _width(name: str, shape: Shape) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safetensors.torch import load_model, save_model
@@ -19,13 +19,14 @@ from kd_deploy.distill.students.build import build_student, own_start, usual_rat
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
+from kd_deploy.distill.torch_runner import open_predictor
 from kd_deploy.errors import DataError
 from kd_deploy.files import staged
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import LabelSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def distill_student(
         RecipeError: The student's sizes or a term do not fit the teacher.
         DataError: The teacher's classes are not those of the data.
     """
+    job = _answered(job, teacher)
     subjects = _subjects(job, {MAIN: teacher, **(further or {})}, control=control)
     main = subjects[MAIN]
     student = build_student(
@@ -109,6 +111,16 @@ def distill_student(
     }
     outcome = Outcome(metrics=passed[-1][MAIN].metrics, training=records[MAIN], tasks=tasks)
     return job.write(student, output, tokenizer=main.tokens.folder, lineage=lineage, outcome=outcome)
+
+
+def _answered(job: Job, teacher: Bundle) -> Job:
+    """The job with validation rows that say what is right: where nobody did, the teacher does."""
+    validation = job.splits.validation
+    if validation.answered:
+        return job
+    with open_predictor(teacher.path, max_length=job.max_length) as predictor:
+        validation = validation.answered_by(predictor.predictions(validation))
+    return replace(job, splits=replace(job.splits, validation=validation))
 
 
 def _subjects(job: Job, given: Mapping[str, Bundle], *, control: bool) -> dict[str, Subject]:

@@ -76,6 +76,6 @@ def _as_it_is(job: Job, source: Path, output: Path, *, name: str) -> Bundle:
     require_same_kind(source, job.labels, rows=job.splits.train.source)
     model = load_model(source)
     data = TrainingData(examples=job.splits.validation, encoder=open_encoder(source, max_length=job.max_length))
-    metrics = evaluate_model(model, data, number_format="fp32")
+    metrics = evaluate_model(model, data, number_format="fp32") if data.examples.answered else {}
     lineage = Lineage(teacher=name, versions=installed_versions())
     return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))

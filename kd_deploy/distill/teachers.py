@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.manifest import TeacherRecord
 from kd_deploy.recipe import Endpoint, Teacher
 from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.text_classification import Classes, Examples, LabelSpace, indicator, predicted_classes, score
+from kd_deploy.tasks.registry import main_metric, scores, task_of
+from kd_deploy.tasks.task import Classes, Examples, LabelSpace
+from kd_deploy.tasks.text_classification import indicator, predicted_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,13 @@ class Teachers:
 
     def _local(self, inputs: Sequence[TextInput], names: Collection[str]) -> Signals:
         found = teacher_signals(
-            self.model, self.folder, inputs, names=names, max_length=self.max_length, cache=cache_folder()
+            self.model,
+            self.folder,
+            inputs,
+            names=names,
+            of_tokens=task_of(self.labels).LEVEL != "text",
+            max_length=self.max_length,
+            cache=cache_folder(),
         )
         if not self.voices or LOGITS not in names:
             return found
@@ -110,22 +119,21 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
     )
     heard = [_heard(voice, validation.inputs, max_length=max_length).logits for voice in voices]
     given = [predicted_classes(one, labels) for one in heard]
-    scores = np.stack([class_f1(one, validation.targets, count=len(labels.names)) for one in given])
+    targets = cast("Sequence[Classes]", validation.targets)
+    worth = np.stack([class_f1(one, targets, count=len(labels.names)) for one in given])
     assert settings is not None  # noqa: S101 - several come from it
-    together = replace(alone, voices=voices, how=settings.fuse, class_scores=scores)
+    together = replace(alone, voices=voices, how=settings.fuse, class_scores=worth)
     fused = fuse(
-        heard, weights=[one.weight for one in voices], how=settings.fuse, class_scores=scores, multi=labels.is_multi
+        heard, weights=[one.weight for one in voices], how=settings.fuse, class_scores=worth, multi=labels.is_multi
     )
     names = [*(voice.name for voice in voices), f"all, fused by {settings.fuse}"]
     answers = [*given, predicted_classes(fused, labels)]
     record = tuple(
-        TeacherRecord(
-            name=name, score=score(one, validation.targets, class_count=len(labels.names))[labels.main_metric]
-        )
+        TeacherRecord(name=name, score=scores(one, validation)[main_metric(validation)])
         for name, one in zip(names, answers, strict=True)
     )
     for one in record:
-        progress.say(f"teacher {one.name}: validation {labels.main_metric} {one.score:.4f}")
+        progress.say(f"teacher {one.name}: validation {main_metric(validation)} {one.score:.4f}")
     return replace(together, record=record)
 
 

@@ -22,6 +22,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.registry import task_of
 from kd_deploy.tasks.splits import Splits
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -98,6 +99,8 @@ def prepare(
     ground = Ground(
         student=shape_of(student),
         teacher=shape_of(teachers.model),
+        level=task_of(splits.labels).LEVEL,
+        answers=task_of(splits.labels).ANSWERS,
         several=splits.labels.is_multi,
         classes=len(splits.labels.names),
         auto=chosen,
@@ -174,7 +177,8 @@ def _sources(
     if not settings.samples.all_count:
         names = tuple(sorted({*names, LOGITS}))
     inner = set(names) - {LOGITS}
-    tokens = sum(len(one) for one in data.encoder.encode_all(tuple(set(data.inputs)))) if inner else 0
+    texts = tuple({one.input for one in data.pieces}) if inner else ()
+    tokens = sum(len(one) for one in data.encoder.encode_all(texts))
     if fits(ground.teacher, names=names, tokens=tokens, limit_gb=settings.cache_gb, cache=cache_folder()):
         return names, ()
     progress.say(
@@ -187,7 +191,7 @@ def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...]
     """The data with the teachers' signals, and with how much they count on each row."""
     if not names:
         return data
-    signals = teachers.signals(data.inputs, names=names)
+    signals = teachers.signals([one.input for one in data.pieces], names=names)
     progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
     if settings.samples.all_count:
         return replace(data, signals=signals)

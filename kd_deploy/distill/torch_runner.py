@@ -12,33 +12,37 @@ from torch import Tensor, nn
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.decisions import logits_of
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.predictor import Predictor, heads_of
-from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length
-from kd_deploy.tasks.heads import MAIN, OUTPUT, Head
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
+from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, lay_out
+from kd_deploy.tasks.registry import graph_outputs, task_of
+from kd_deploy.tasks.task import Reading, Task
 
 PASS_TOKEN_BUDGET = 4096
+# The tasks that transformers answers by a pipeline, and what it calls them.
+PIPELINES = {"text-classification": "text-classification", "sentence-similarity": "text-classification"}
 Progress = Callable[[Sequence[list[int]]], Iterable[list[int]]]
 
 
 class TorchRunner:
-    """A classifier in evaluation mode."""
+    """A model in evaluation mode."""
 
     def __init__(self, model: nn.Module, *, device: str = "cpu", heads: Mapping[str, Head] | None = None) -> None:
         """Take the model to a device.
 
         Args:
-            model: A classifier.
+            model: With the head of a task.
             device: cpu, cuda, or what else this torch has.
-            heads: Its tasks, each with an output of its own; None: all logits are one output.
+            heads: Its tasks, each with an output of its own where there are several; None: all logits are one output.
         """
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
-        columns = {head.output: head.columns for head in heads.values()} if heads else {}
-        self._columns = columns or {OUTPUT: slice(None)}
+        self._heads = tuple(heads.values()) if heads else ()
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -49,8 +53,12 @@ class TorchRunner:
     def run(self, batch: Batch) -> Outputs:
         """One forward pass over a padded batch [B, S]."""
         arrays = {name: torch.from_numpy(batch[name]).to(self._device) for name in self.input_names}
-        logits = self._model(**arrays).logits.float().cpu().numpy()  # [B, C]
-        return {name: logits[:, columns] for name, columns in self._columns.items()}
+        shown = self._model(**arrays)
+        names = graph_outputs(task_of(self._heads[0].labels)) if self._heads else (OUTPUT,)
+        values = {name: getattr(shown, name).float().cpu().numpy() for name in names}
+        if len(self._heads) > 1:
+            return {head.output: values[OUTPUT][:, head.columns] for head in self._heads}
+        return values
 
     def close(self) -> None:
         """Free the model."""
@@ -58,8 +66,10 @@ class TorchRunner:
 
 
 def input_names(model: nn.Module) -> tuple[str, ...]:
-    """The arrays that a classifier's forward takes from an encoder of texts."""
-    segments = not is_ours(model) and getattr(model.config, "type_vocab_size", 0) > 1
+    """The arrays that a model's forward takes from an encoder of texts."""
+    if is_ours(model):
+        return model.input_names
+    segments = getattr(model.config, "type_vocab_size", 0) > 1
     return ("input_ids", "attention_mask", "token_type_ids") if segments else ("input_ids", "attention_mask")
 
 
@@ -110,12 +120,12 @@ def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) ->
     folder = find_model(checkpoint)
     predictor = open_predictor(folder, max_length=max_length, device=provider)
     model = predictor.runner._model  # type: ignore[attr-defined]  # noqa: SLF001
-    if is_ours(model):
+    if is_ours(model) or predictor.labels.task not in PIPELINES:
         return predictor
     from transformers import AutoTokenizer, pipeline
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    made = pipeline("text-classification", model=model, tokenizer=tokenizer, device=torch.device(provider))
+    made = pipeline(PIPELINES[predictor.labels.task], model=model, tokenizer=tokenizer, device=torch.device(provider))
     return PipelineAnswerer(predictor, made)
 
 
@@ -123,18 +133,21 @@ def open_predictor(folder: Path, *, max_length: int, device: str = "cpu") -> Pre
     """A checkpoint folder as a predictor in torch, over our own tokenising and batching.
 
     Raises:
-        BundleError: The checkpoint is no classifier.
+        BundleError: The checkpoint has no head of a task that we know.
     """
-    labels = labels_of(folder)
-    if labels is None:
-        kind = (check_checkpoint(folder).get("architectures") or ["unknown"])[0]
-        raise BundleError(f"{folder} is a {kind}, not a text classifier", hint="fine-tune it first: kd-deploy finetune")
-    heads = None
     if (folder / MANIFEST).is_file():
         heads = heads_of(Bundle.open(folder))
-        labels = heads[MAIN].labels
+    else:
+        labels = labels_of(folder)
+        if labels is None:
+            kind = (check_checkpoint(folder).get("architectures") or ["unknown"])[0]
+            raise BundleError(
+                f"{folder} is a {kind}, and has no head of a task", hint="fine-tune it first: kd-deploy finetune"
+            )
+        heads = lay_out(labels, {})
     runner = TorchRunner(load_model(folder), device=device, heads=heads)
-    return Predictor(runner, open_encoder(folder, max_length=max_length), labels, via="torch", heads=heads)
+    encoder = open_encoder(folder, max_length=max_length)
+    return Predictor(runner, encoder, heads[MAIN].labels, via="torch", heads=heads)
 
 
 def open_encoder(folder: Path, *, max_length: int) -> Encoder:
@@ -160,9 +173,8 @@ def passes(
         yield rows, {name: torch.from_numpy(value).to(device) for name, value in arrays.items()}
 
 
-@torch.inference_mode()
 def all_logits(model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], *, context: Any) -> NDArray[np.float32]:
-    """The logits [N, C] of every input, in length-sorted batches, in the order of the inputs.
+    """The logits [N, C] of every input, in the order of the inputs, of a model that decides one thing about a text.
 
     Args:
         model: In evaluation mode or not; it is put back as it was.
@@ -170,16 +182,52 @@ def all_logits(model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], 
         inputs: Texts or pairs.
         context: What `precision.autocast` gave, entered around every pass.
     """
+    return np.stack(_logits_of_all(model, encoder, encoder.encode_all(inputs), context=context))
+
+
+def read_all(
+    model: nn.Module,
+    encoder: Encoder,
+    inputs: Sequence[TextInput],
+    *,
+    task: Task,
+    columns: slice = slice(None),
+    context: Any,
+) -> list[list[Reading]]:
+    """What a model shows of every input, piece by piece; the arguments are those of `all_logits`.
+
+    Args:
+        model: Whose task, or one of whose tasks, it is.
+        encoder: The tokenizer of this model.
+        inputs: Texts or pairs.
+        task: Says how inputs are cut.
+        columns: Where the logits of the task lie among all.
+        context: Entered around every pass.
+    """
+    pieces = task.pieces(inputs, encoder)
+    encoded = encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
+    shown = _logits_of_all(model, encoder, encoded, context=context)
+    found: list[list[Reading]] = [[] for _ in inputs]
+    for piece, one, logits in zip(pieces, encoded, shown, strict=True):
+        found[piece.row].append(Reading(piece, one, logits[..., columns]))
+    return found
+
+
+@torch.inference_mode()
+def _logits_of_all(
+    model: nn.Module, encoder: Encoder, encoded: Sequence[Encoded], *, context: Any
+) -> list[NDArray[np.float32]]:
+    """Logits [C], or [S, C] without padding, of every input, in length-sorted batches, in the order of the inputs."""
     was_training = model.training
     model.eval()
-    encoded = encoder.encode_all(inputs)
-    out: NDArray[np.float32] | None = None
+    out: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
     for rows, arrays in passes(model, encoder, encoded):
         with context:
-            logits = model(**arrays).logits
+            logits = logits_of(model(**arrays))
         values = logits.float().cpu().numpy()
-        out = np.empty((len(encoded), values.shape[1]), dtype=np.float32) if out is None else out
-        out[rows] = values
+        of_texts = values.ndim == 2  # noqa: PLR2004 - [B, C]
+        parts = values if of_texts else unpadded(values, [encoded[row] for row in rows])
+        for row, part in zip(rows, parts, strict=True):
+            out[row] = part
     model.train(was_training)
-    assert out is not None, "no inputs"  # noqa: S101
     return out

@@ -1,6 +1,8 @@
 """What a student learns from besides its labels: texts without labels, texts made anew, and how much each counts."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Augment, Distill, Samples
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Classes, Examples
 
 
 def transfer_texts(
@@ -62,7 +64,8 @@ def teacher_weights(logits: NDArray[np.float32], examples: Examples, settings: S
     sure = keep_confident(logits, threshold=settings.min_confidence, top_share=settings.top_share, multi=multi)
     weights = sure.astype(np.float32)
     known = slice(0, len(examples))
-    weights[known] *= right_or_weight(logits[known], examples.targets, wrong=settings.wrong, multi=multi)
+    targets = cast("Sequence[Classes]", examples.targets)
+    weights[known] *= right_or_weight(logits[known], targets, wrong=settings.wrong, multi=multi)
     return weights
 
 

@@ -26,7 +26,8 @@ from kd_deploy.runner import Runner
 from kd_deploy.runtime.predictor import Predictor, heads_of, label_space, open_encoder
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.heads import MAIN, Head
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.registry import TASKS, outputs_of_tokens
+from kd_deploy.tasks.task import Examples, Task
 
 HEAD_KEYS = ("num_attention_heads", "n_heads")
 WIDTH_KEYS = ("hidden_size", "dim")
@@ -95,6 +96,10 @@ class _Exporting:
         return heads_of(self.source)
 
     @property
+    def task(self) -> Task:
+        return TASKS[self.manifest.task]
+
+    @property
     def exported(self) -> Path:
         """The graph as the backend wrote it: what fusion knows the patterns of."""
         return self.work / "exported.onnx"
@@ -105,6 +110,7 @@ class _Exporting:
         export_graph(
             model,
             self.exported,
+            task=self.task,
             inputs=self.manifest.inputs,
             opset=self.settings.opset,
             backend=self.settings.backend,
@@ -153,6 +159,8 @@ class _Exporting:
             return ()
         drop, rows = self.settings.max_accuracy_drop, {MAIN: self.settings.examples, **self.settings.further}
         with self._predictor(plain) as predictor:
+            if not rows[MAIN].answered:  # then the graph in full precision says what is right
+                rows[MAIN] = rows[MAIN].answered_by(predictor.predictions(rows[MAIN]))
             return tuple(
                 Limit(task=task, examples=one, reference=main_metric_of(predictor.task(task), one), max_drop=drop)
                 for task, one in rows.items()
@@ -169,7 +177,7 @@ class _Exporting:
         )
         opened = OrtRunner(graph)
         try:
-            return parity.compare(runner, opened, shapes)
+            return parity.compare(runner, opened, shapes, of_tokens=outputs_of_tokens(self.task))
         finally:
             opened.close()
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from kd_deploy import progress
 from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export.quantize import PLANS, Quantized, quantize
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.text_classification import Examples, predicted_classes, score
+from kd_deploy.tasks.registry import main_metric, scores, task_of
+from kd_deploy.tasks.task import Examples
 
 SENSITIVITY_ROWS = 64
 
@@ -121,9 +120,8 @@ def _told(found: Accepted) -> str:
 
 def main_metric_of(predictor: Predictor, examples: Examples) -> float:
     """The task's main metric of a predictor on examples."""
-    predictions = predicted_classes(predictor.logits(examples.inputs), examples.labels)
-    quality = score(predictions, examples.targets, class_count=len(examples.labels.names))
-    return quality[examples.labels.main_metric]
+    quality = scores(predictor.predictions(examples), examples)
+    return quality[main_metric(examples)]
 
 
 def batch_sensitivity(predictor: Predictor, examples: Examples) -> float:
@@ -132,8 +130,7 @@ def batch_sensitivity(predictor: Predictor, examples: Examples) -> float:
     Dynamic int8 takes its scale from the whole batch, so that batch mates can move an answer
     (onnxruntime issues 8625 and 10111). 0 for fp32.
     """
-    rows = examples.inputs[:SENSITIVITY_ROWS]
-    together = predictor.logits(rows)
-    alone = np.concatenate([predictor.logits([one]) for one in rows])
-    left, right = predicted_classes(together, examples.labels), predicted_classes(alone, examples.labels)
-    return sum(a != b for a, b in zip(left, right, strict=True)) / len(rows)
+    few = range(min(SENSITIVITY_ROWS, len(examples)))
+    together = predictor.predictions(examples.some(few))
+    alone = [predictor.predictions(examples.some([row]))[0] for row in few]
+    return 1 - task_of(examples.labels).agreement(together, alone)

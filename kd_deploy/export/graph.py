@@ -11,21 +11,33 @@ import torch
 from torch import Tensor, nn
 
 from kd_deploy.errors import ExportError, MissingExtraError
+from kd_deploy.tasks.registry import graph_outputs, outputs_of_tokens
+from kd_deploy.tasks.task import Task
 
 Backend = Literal["torch", "optimum"]
 MAX_IR_VERSION = 10  # onnxruntime 1.23 and newer open it
 MAX_BYTES = 2 * 1024**3  # what one protobuf file can hold
+# Of tasks that optimum calls otherwise.
+OPTIMUM_NAMES = {"sentence-similarity": "text-classification", "sentence-embedding": "feature-extraction"}
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
 def export_graph(
-    model: nn.Module, target: Path, *, inputs: Sequence[str], opset: int, backend: Backend = "torch", checkpoint: Path
+    model: nn.Module,
+    target: Path,
+    *,
+    task: Task,
+    inputs: Sequence[str],
+    opset: int,
+    backend: Backend = "torch",
+    checkpoint: Path,
 ) -> None:
-    """Write a classifier as ONNX: int64 inputs [batch, sequence], output logits [batch, classes].
+    """Write a model as ONNX: int64 inputs [batch, sequence], and the outputs of its task.
 
     Args:
         model: In evaluation mode.
         target: The .onnx file to write.
+        task: Says what the outputs are called.
         inputs: Names of the arrays that its forward takes, in the graph's order.
         opset: ONNX opset of the standard domain.
         backend: torch, our own call of torch.onnx.export; or optimum, which reads `checkpoint`.
@@ -35,24 +47,25 @@ def export_graph(
         ExportError: The model does not trace, or the graph is not one that other runtimes open.
     """
     if backend == "optimum":
-        _export_with_optimum(checkpoint, target, opset=opset)
+        _export_with_optimum(checkpoint, target, task=task, opset=opset)
     else:
-        _export_with_torch(model, target, inputs=inputs, opset=opset)
-    check_graph(target, inputs=inputs, opset=opset)
+        _export_with_torch(model, target, task=task, inputs=inputs, opset=opset)
+    check_graph(target, inputs=inputs, outputs=graph_outputs(task), opset=opset)
 
 
-def check_graph(path: Path, *, inputs: Sequence[str], opset: int) -> None:
+def check_graph(path: Path, *, inputs: Sequence[str], outputs: Sequence[str], opset: int) -> None:
     """Hold a graph against the contract: names, opset, IR, domains, size.
 
     Raises:
         ExportError: Naming the first thing that differs.
     """
     graph = onnx.load(path)
-    have = [one.name for one in graph.graph.input]
+    have, gives = ([one.name for one in arrays] for arrays in (graph.graph.input, graph.graph.output))
     domains = {one.domain: one.version for one in graph.opset_import}
     strange = sorted({node.domain for node in graph.graph.node} - set(STANDARD_DOMAINS))
     faults = (
         (sorted(have) != sorted(inputs), f"its inputs are {have}, not {list(inputs)}"),
+        (not set(outputs) <= set(gives), f"its outputs are {gives}, not {list(outputs)}"),
         (domains.get("", domains.get("ai.onnx")) != opset, f"its opset is {domains}, not {opset}"),
         (graph.ir_version > MAX_IR_VERSION, f"its IR version {graph.ir_version} is above {MAX_IR_VERSION}"),
         (bool(strange), f"it uses the operator domain {strange}"),
@@ -64,25 +77,27 @@ def check_graph(path: Path, *, inputs: Sequence[str], opset: int) -> None:
 
 
 class _Named(nn.Module):
-    """A classifier that takes its arrays by position and gives logits alone."""
+    """A model that takes its arrays by position and gives the outputs of its task alone."""
 
-    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, *, names: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
         self.model = model
         self.names = tuple(names)
+        self.outputs = tuple(outputs)
 
-    def forward(self, *arrays: Tensor) -> Tensor:
-        """Logits [B, C]."""
-        logits: Tensor = self.model(**dict(zip(self.names, arrays, strict=True))).logits
-        return logits
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """The outputs, in their order."""
+        shown = self.model(**dict(zip(self.names, arrays, strict=True)))
+        return tuple(getattr(shown, name) for name in self.outputs)
 
 
-def _export_with_torch(model: nn.Module, target: Path, *, inputs: Sequence[str], opset: int) -> None:
+def _export_with_torch(model: nn.Module, target: Path, *, task: Task, inputs: Sequence[str], opset: int) -> None:
     # A padded sample: from an all-ones mask the exporter concludes that there is no mask.
     ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 0, 0]])
     arrays = {"input_ids": ids, "attention_mask": (ids > 0).long(), "token_type_ids": torch.zeros_like(ids)}
-    axes = {name: {0: "batch", 1: "sequence"} for name in inputs} | {"logits": {0: "batch"}}
-    wrapped = _Named(model, inputs).cpu().eval()
+    axes = {name: {0: "batch", 1: "sequence"} for name in (*inputs, *outputs_of_tokens(task))}
+    axes = {name: axes.get(name, {0: "batch"}) for name in (*inputs, *graph_outputs(task))}
+    wrapped = _Named(model, names=inputs, outputs=graph_outputs(task)).cpu().eval()
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracer warnings on shapes, which parity judges
@@ -91,7 +106,7 @@ def _export_with_torch(model: nn.Module, target: Path, *, inputs: Sequence[str],
                 tuple(arrays[name] for name in inputs),
                 str(target),
                 input_names=list(inputs),
-                output_names=["logits"],
+                output_names=list(graph_outputs(task)),
                 dynamic_axes=axes,
                 opset_version=opset,
                 dynamo=False,
@@ -103,7 +118,7 @@ def _export_with_torch(model: nn.Module, target: Path, *, inputs: Sequence[str],
         ) from error
 
 
-def _export_with_optimum(checkpoint: Path, target: Path, *, opset: int) -> None:
+def _export_with_optimum(checkpoint: Path, target: Path, *, task: Task, opset: int) -> None:
     try:
         from optimum.exporters.onnx import main_export
     except (ImportError, RuntimeError) as error:
@@ -114,7 +129,7 @@ def _export_with_optimum(checkpoint: Path, target: Path, *, opset: int) -> None:
             main_export(
                 str(checkpoint),
                 output=aside,
-                task="text-classification",
+                task=OPTIMUM_NAMES.get(task.NAME, task.NAME),
                 opset=opset,
                 library_name="transformers",
                 local_files_only=True,
@@ -126,7 +141,9 @@ def _export_with_optimum(checkpoint: Path, target: Path, *, opset: int) -> None:
             ) from error
         graph = onnx.load(Path(aside) / "model.onnx")
     _name_axes(graph.graph.input, ("batch", "sequence"))
-    _name_axes(graph.graph.output, ("batch",))
+    by_token = outputs_of_tokens(task)
+    for output in graph.graph.output:
+        _name_axes([output], ("batch", "sequence") if output.name in by_token else ("batch",))
     onnx.save(graph, target)
 
 

@@ -1,6 +1,6 @@
 """Two runners on the same batches: every batch size, length and padding side, and the edges."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.errors import ExportError
-from kd_deploy.runner import Batch, Runner, parity_error
+from kd_deploy.runner import Batch, Outputs, Runner, parity_error
 
 Ids = NDArray[np.int64]
 
@@ -64,13 +64,21 @@ def cases(shapes: Shapes, *, seed: int = 0) -> Iterator[Case]:
     yield Case(name="two segments", batch={**half, "token_type_ids": segments})
 
 
-def compare(left: Runner, right: Runner, shapes: Shapes) -> Parity:
-    """The largest difference of two runners over all cases."""
+def compare(left: Runner, right: Runner, shapes: Shapes, *, of_tokens: Collection[str] = ()) -> Parity:
+    """The largest difference of two runners over all cases.
+
+    Args:
+        left: One of them.
+        right: The other.
+        shapes: The room in which inputs may lie.
+        of_tokens: The outputs that are a row for each token: at padding they mean nothing.
+    """
     worst: Case | None = None
     largest, count = -1.0, 0
     for case in cases(shapes):
         count += 1
-        error = parity_error(left.run(_only(case.batch, left)), right.run(_only(case.batch, right)))
+        outputs = [_at_tokens(one.run(_only(case.batch, one)), case.batch, of_tokens) for one in (left, right)]
+        error = parity_error(*outputs)
         if error > largest:
             largest, worst = error, case
     assert worst is not None  # noqa: S101 - there are always cases
@@ -104,6 +112,11 @@ def _batch(ids: Ids, lengths: Ids, side: str, shapes: Shapes) -> Batch:
         "attention_mask": inside.astype(np.int64),
         "token_type_ids": np.zeros(ids.shape, dtype=np.int64),
     }
+
+
+def _at_tokens(outputs: Outputs, batch: Batch, of_tokens: Collection[str]) -> Outputs:
+    real = batch["attention_mask"].astype(bool)
+    return {name: values[real] if name in of_tokens else values for name, values in outputs.items()}
 
 
 def _only(batch: Batch, runner: Runner) -> Batch:

@@ -42,7 +42,7 @@ PLANS = (
     Plan(
         name="products in int8, embedding tables and the head in fp32",
         operators=PRODUCTS,
-        keep=("classifier", "pooler", "head", "pre_classifier"),
+        keep=("classifier", "qa_outputs", "pooler", "head", "pre_classifier"),
     ),
 )
 

@@ -7,7 +7,8 @@ from kd_deploy.errors import DataError
 from kd_deploy.measurement import DataUsed, Evaluated, Evaluation
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
-from kd_deploy.tasks.text_classification import NAME, Classes, Examples, predicted_classes, score
+from kd_deploy.tasks.registry import main_metric, scores, task_of
+from kd_deploy.tasks.task import Examples, Prediction
 
 AnyTarget = Target | ServerTarget
 
@@ -26,22 +27,26 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
     """
     answers = {target.name.name: _answers(target, examples) for target in targets}
     teacher = next((target.name.name for target in targets if target.name.role == "teacher"), None)
+    if not examples.answered:
+        if teacher is None:
+            raise DataError(
+                f"{examples.source} does not say what is right: there is nothing to judge by",
+                hint="name a teacher to be compared with: --against TEACHER",
+            )
+        examples = examples.answered_by(answers[teacher])
+    task = task_of(examples.labels)
     return Evaluation(
-        task=NAME,
-        main_metric=examples.labels.main_metric,
+        task=task.NAME,
+        main_metric=main_metric(examples),
         data=DataUsed(name=name, split=split, n=len(examples), sha256=examples.sha256),
-        references=examples.targets,
-        class_count=len(examples.labels.names),
+        references=task.references(examples),
+        labels=examples.labels.names,
+        problem_type=examples.labels.problem_type,
         targets=tuple(_evaluated(target, answers, examples, teacher=teacher) for target in targets),
     )
 
 
-def agreement(left: Sequence[Classes], right: Sequence[Classes]) -> float:
-    """The share of rows on which two models give the same answer."""
-    return sum(a == b for a, b in zip(left, right, strict=True)) / len(left)
-
-
-def _answers(target: AnyTarget, examples: Examples) -> tuple[Classes, ...]:
+def _answers(target: AnyTarget, examples: Examples) -> tuple[Prediction, ...]:
     progress.say(f"evaluating {target.name.name} on {len(examples)} rows")
     with target.open() as predictor:
         if predictor.labels.names != examples.labels.names:
@@ -50,16 +55,16 @@ def _answers(target: AnyTarget, examples: Examples) -> tuple[Classes, ...]:
                 f"{list(examples.labels.names)}",
                 hint="use data with the model's classes",
             )
-        return predicted_classes(predictor.logits(examples.inputs), examples.labels)
+        return predictor.predictions(examples)
 
 
 def _evaluated(
-    target: AnyTarget, answers: dict[str, tuple[Classes, ...]], examples: Examples, *, teacher: str | None
+    target: AnyTarget, answers: dict[str, tuple[Prediction, ...]], examples: Examples, *, teacher: str | None
 ) -> Evaluated:
     own = answers[target.name.name]
     return Evaluated(
         target=target.name,
-        quality=score(own, examples.targets, class_count=len(examples.labels.names)),
-        agreement=agreement(own, answers[teacher]) if teacher else None,
+        quality=scores(own, examples),
+        agreement=task_of(examples.labels).agreement(own, answers[teacher]) if teacher else None,
         predictions=own,
     )

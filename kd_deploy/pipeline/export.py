@@ -15,7 +15,7 @@ from kd_deploy.export.graph import Backend
 from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.targets import DEFAULT_MAX_LENGTH
 from kd_deploy.runtime.predictor import heads_of
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 
 
 def export_model(

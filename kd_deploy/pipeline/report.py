@@ -13,17 +13,17 @@ from kd_deploy.recipe import Gates
 from kd_deploy.report.compare import compare
 from kd_deploy.report.document import REPORT_FILE, load_report
 from kd_deploy.report.model import Report
-from kd_deploy.tasks.text_classification import NAME, score
 
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
 SEVERAL_RUNS = "Each run is held against its own teacher; times of different runs were taken at different hours."
 NOTHING_EVALUATED = Evaluation(
-    task=NAME,
+    task="text-classification",
     main_metric="accuracy",
     data=DataUsed(name="none", split="none", n=0, sha256=""),
     references=(),
-    class_count=0,
+    labels=(),
+    problem_type="single_label_classification",
     targets=(),
 )
 Named = TypeVar("Named", Evaluated, Measured)
@@ -75,7 +75,6 @@ def _of_one(found: _Found, *, name: str) -> Report:
         replace(_all_renamed(found.evaluation, name), further=further),
         replace(found.benchmarked, targets=tuple(_renamed(one, name) for one in found.benchmarked.targets)),
         gates=Gates.model_validate(limits),
-        score=score,
         notes=found.earlier.notes if found.earlier else (),
     )
 

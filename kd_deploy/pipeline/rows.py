@@ -1,22 +1,18 @@
 """Rows for a model that is there already: its own classes decide what the labels mean."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kd_deploy.bundle import MANIFEST, Bundle
-from kd_deploy.data.table import Table
-from kd_deploy.errors import DataError
+from kd_deploy.errors import DataError, UsageError
 from kd_deploy.pipeline.targets import Target, resolve
 from kd_deploy.recipe import Data
 from kd_deploy.runtime.predictor import heads_of
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.heads import MAIN, find_head, lay_out
-from kd_deploy.tasks.splits import read
-from kd_deploy.tasks.text_classification import (
-    Examples,
-    LabelSpace,
-    read_examples,
-    read_inputs,
-)
+from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.splits import read, read_inputs
+from kd_deploy.tasks.task import Examples, LabelSpace, Task
 
 
 def rows_for(reference: str, source: str, *, columns: dict[str, str], task: str = MAIN) -> Examples:
@@ -26,12 +22,30 @@ def rows_for(reference: str, source: str, *, columns: dict[str, str], task: str 
         DataError: Anything wrong in the file, or labels that the model does not have.
         UsageError: The model has no such task.
     """
-    return read_examples(_table(source, columns), labels_for(replace(resolve(reference), task=task)))
+    labels = labels_for(replace(resolve(reference), task=task))
+    model_task = task_of(labels)
+    return model_task.read_examples(read(Data(columns=columns), source, task=model_task, split="test"), labels)
 
 
-def texts_of(source: str, *, columns: dict[str, str]) -> tuple[TextInput, ...]:
-    """The texts of a data file; labels need not be there."""
-    return read_inputs(_table(source, columns))
+def texts_of(source: str, *, columns: dict[str, str], task: Task) -> tuple[TextInput, ...]:
+    """The inputs of a data file for a task; labels need not be there."""
+    return read_inputs(source, columns=columns, task=task, split="test")
+
+
+def task_of_all(targets: Sequence[Target]) -> Task:
+    """What all of some models are for.
+
+    Raises:
+        UsageError: They are not for the same.
+    """
+    tasks = {one.path: task_of(labels_for(one)) for one in targets}
+    first, *others = tasks.items()
+    for path, task in others:
+        if task.NAME != first[1].NAME:
+            raise UsageError(
+                f"{first[0]} is for {first[1].NAME}, {path} for {task.NAME}", hint="measure models of one task at once"
+            )
+    return first[1]
 
 
 def labels_for(target: Target) -> LabelSpace:
@@ -52,7 +66,3 @@ def labels_for(target: Target) -> LabelSpace:
     if labels is None:
         raise DataError(f"{target.path} has no classification head", hint="fine-tune it first: kd-deploy finetune")
     return find_head(lay_out(labels, {}), target.task).labels
-
-
-def _table(source: str, columns: dict[str, str]) -> Table:
-    return read(Data(columns=columns), source, split="test")

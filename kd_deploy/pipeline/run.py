@@ -13,8 +13,8 @@ from kd_deploy.report.compare import compare
 from kd_deploy.report.model import Report
 from kd_deploy.report.render import write_report
 from kd_deploy.runtime.session import find_provider
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
-from kd_deploy.tasks.text_classification import score
 
 RESOLVED = "recipe.resolved.yaml"
 
@@ -60,9 +60,7 @@ def run(
         targets = running.targets()
         evaluation = running.evaluate(targets, name=name)
         benchmarked = running.benchmark(targets.main, command=command)
-        report = compare(
-            evaluation, benchmarked, gates=recipe.report.gates, score=score, notes=(*notes, *running.notes())
-        )
+        report = compare(evaluation, benchmarked, gates=recipe.report.gates, notes=(*notes, *running.notes()))
         files = write_report(report, output, formats=recipe.report.formats)
         shutil.rmtree(output / STATE / "work", ignore_errors=True)
     return Ran(folder=output, report=report, files=files)
@@ -78,6 +76,6 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     for provider in recipe.benchmark.providers:
         find_provider(provider)
     check_recipe(recipe)
-    splits = read_splits(recipe.data, teacher=teacher_labels(recipe.teacher))
+    splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task))
     further = read_further(recipe, splits)
     return Running(recipe=recipe, output=output, stages=stages, splits=splits, further=further)

@@ -20,7 +20,7 @@ from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 
 FEW_ROWS = 100
 
@@ -232,7 +232,9 @@ class Running:
 
     def _rows(self) -> list[str]:
         unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
-        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled]
+        data = self.recipe.data
+        drawn = [str(data.seed), str(data.split)]  # of one file, other rows may be train and validation
+        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *drawn]
 
 
 def _judged(splits: Splits) -> tuple[Examples, str]:

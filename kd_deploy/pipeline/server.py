@@ -1,17 +1,13 @@
 """A teacher that stays on its server, as a target: it is judged on its answers; its speed is not ours to measure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kd_deploy.measurement import TargetName
 from kd_deploy.recipe import Endpoint
-from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import Examples, LabelSpace, Prediction
+from kd_deploy.tasks.text_classification import predicted_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +53,6 @@ class ServerAnswers:
     ) -> None:
         """Nothing is held open between questions."""
 
-    def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
-        """The logits [N, C] of every input, in their order."""
-        return self._teacher.logits(inputs).logits
+    def predictions(self, examples: Examples) -> tuple[Prediction, ...]:
+        """What is scored of its answers to examples."""
+        return predicted_classes(self._teacher.logits(examples.inputs).logits, examples.labels)

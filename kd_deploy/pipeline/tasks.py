@@ -4,6 +4,7 @@ from kd_deploy.distill.check import teacher_labels
 from kd_deploy.errors import DataError
 from kd_deploy.recipe import Recipe
 from kd_deploy.tasks.heads import speaking_of
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import Splits, read_splits
 
 
@@ -22,7 +23,9 @@ def read_further(recipe: Recipe, main: Splits) -> dict[str, Splits]:
     for name in recipe.tasks:
         with speaking_of(name):
             alone = recipe.of_task(name)
-            splits = read_splits(alone.data, teacher=teacher_labels(recipe.tasks[name].teacher))
+            splits = read_splits(
+                alone.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.tasks[name].teacher, recipe.task)
+            )
             _require_same_form(splits, main)
         further[name] = splits
     return further

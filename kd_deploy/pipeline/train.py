@@ -15,6 +15,7 @@ from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.tasks.heads import MAIN
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 
 
@@ -65,8 +66,8 @@ def _teacher(job: Job) -> Bundle:
 
 
 def _job(recipe: Recipe, output: Path) -> Job:
-    known = teacher_labels(recipe.teacher) if recipe.teacher else ()
-    splits = read_splits(recipe.data, teacher=known)
+    known = teacher_labels(recipe.teacher, recipe.task) if recipe.teacher else ()
+    splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
     inputs = [recipe.model_dump(mode="json"), splits.train.sha256, *(one.train.sha256 for one in further.values())]
     work = _work_folder(output) / fingerprint(inputs)[:16]

@@ -1,8 +1,8 @@
 """Where the rows of a recipe come from."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Tag, field_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
 from kd_deploy.recipe.section import PositiveInt, Section, told_by
 
@@ -20,6 +20,10 @@ UnlabeledSource = Annotated[
 ]
 
 
+ROUNDING = 1e-6
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class TaskData(Section):
     """Where the rows of a task are, and what their columns are called."""
 
@@ -28,6 +32,9 @@ class TaskData(Section):
     )
     validation: str | None = Field(None, description="Left out: a tenth of train is held back.")
     test: str | None = Field(None, description="Read once, at the end. Left out: the report is on validation.")
+    split: tuple[Share, Share, Share] | None = Field(
+        None, description="Shares of train, validation and test, where one file holds all; drawn by the seed."
+    )
     unlabeled: tuple[UnlabeledSource, ...] = Field(
         (),
         description="Texts without labels, for the student alone to learn from; or {source, column}, where the column "
@@ -41,6 +48,16 @@ class TaskData(Section):
     )
     columns: dict[str, str] = Field({}, description="Task column: name in the file. Only where they differ.")
     seed: int = Field(0, description="Of the split that is held back, and of what is drawn.")
+
+    @model_validator(mode="after")
+    def _split_once(self) -> Self:
+        if self.split is None:
+            return self
+        if self.validation or self.test:
+            raise ValueError("split makes validation and test of train: leave them out, or leave split out")
+        if abs(sum(self.split) - 1) > ROUNDING:
+            raise ValueError(f"split is {list(self.split)}, which is not 1 together")
+        return self
 
 
 class Data(TaskData):

@@ -11,14 +11,13 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Distill, Stages
 from kd_deploy.recipe.faults import describe_faults
+from kd_deploy.recipe.fitting import WITHOUT_LABELS, TaskName, unfit, with_objective
 from kd_deploy.recipe.outcome import Benchmark, Export, ReportOptions
 from kd_deploy.recipe.section import Section
 from kd_deploy.recipe.student import Student, TransformerStudent
 from kd_deploy.recipe.tasks import FurtherName, FurtherTask
 from kd_deploy.recipe.teacher import Teacher
 from kd_deploy.recipe.text import override_key, parse, read_text
-
-TaskName = Literal["text-classification"]
 
 
 class Recipe(Section):
@@ -42,6 +41,18 @@ class Recipe(Section):
         """How the student learns, stage after stage."""
         return self.distill if isinstance(self.distill, tuple) else (self.distill,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_task(cls, document: Any) -> Any:
+        return with_objective(document) if isinstance(document, dict) else document
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        faults = list(unfit(self))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
     @model_validator(mode="after")
     def _all_teachers_are_asked(self) -> Self:
         if self.tasks and any(stage.active for stage in self.stages):
@@ -51,7 +62,7 @@ class Recipe(Section):
     @property
     def control(self) -> bool:
         """Whether the same student is to be trained on labels alone as well."""
-        return all(stage.control for stage in self.stages)
+        return self.task not in WITHOUT_LABELS and all(stage.control for stage in self.stages)
 
     def of_task(self, name: str) -> Self:
         """The recipe of a further task by itself: its rows and its teacher in place of the main task's."""

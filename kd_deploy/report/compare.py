@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kd_deploy.measurement import Benchmarked, Evaluation
 from kd_deploy.recipe import Gates
-from kd_deploy.report.bootstrap import SETTINGS, Score, resampled_scores
+from kd_deploy.report.bootstrap import SETTINGS, resampled_scores
 from kd_deploy.report.comparison import comparisons
 from kd_deploy.report.difference import differences
 from kd_deploy.report.gates import judge
@@ -18,7 +18,6 @@ def compare(
     benchmarked: Benchmarked,
     *,
     gates: Gates,
-    score: Score,
     notes: Sequence[str] = (),
 ) -> Report:
     """The report: every target, each held against the teacher, and the gates.
@@ -27,11 +26,10 @@ def compare(
         evaluation: Answers and quality. Its order is the order of the report.
         benchmarked: Time, memory and size.
         gates: Limits for the last student.
-        score: The task's scoring function, for intervals of a metric other than accuracy.
         notes: What a reader must know, such as that the data is made up.
     """
     targets = target_rows(evaluation, benchmarked)
-    scores = resampled_scores(evaluation, score)
+    scores = resampled_scores(evaluation)
     comparison = tuple(comparisons(targets, metric=evaluation.main_metric, scores=scores))
     return Report(
         task=evaluation.task,
@@ -46,5 +44,5 @@ def compare(
         gates=judge(targets, comparison, gates=gates),
         bootstrap=SETTINGS,
         notes=tuple(notes),
-        tasks=tuple(task_figures(evaluation, score)),
+        tasks=tuple(task_figures(evaluation)),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kd_deploy.measurement import Evaluated, Evaluation
-from kd_deploy.report.bootstrap import Score, resampled_scores
+from kd_deploy.report.bootstrap import resampled_scores
 from kd_deploy.report.comparison import NO_INTERVAL, Ratio, Scores, ratio, retained_interval
 from kd_deploy.report.model import TaskFigures
 from kd_deploy.report.reasons import join_reasons
@@ -11,16 +11,11 @@ from kd_deploy.report.reasons import join_reasons
 THE_TEACHER = "it is what the others are held against"
 
 
-def task_figures(evaluation: Evaluation, score: Score) -> Iterator[TaskFigures]:
-    """An entry for every target of every further task, in the order of the evaluation.
-
-    Args:
-        evaluation: With the answers to further tasks.
-        score: The scoring function, for intervals of a metric other than accuracy.
-    """
+def task_figures(evaluation: Evaluation) -> Iterator[TaskFigures]:
+    """An entry for every target of every further task, in the order of the evaluation."""
     for task, answers in evaluation.further.items():
         teacher = next((one for one in answers.targets if one.target.role == "teacher"), None)
-        scores = resampled_scores(answers, score)
+        scores = resampled_scores(answers)
         for one in answers.targets:
             yield _figures(task, one, teacher, answers=answers, scores=scores)
 

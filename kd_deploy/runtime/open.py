@@ -8,9 +8,9 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.runtime.predictor import Predictor, heads_of, load
 from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.configs import labels_in, task_in
 from kd_deploy.tasks.encoding import Encoder
-from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.heads import MAIN, lay_out
 
 
 def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Predictor:
@@ -19,31 +19,29 @@ def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Pre
 
 
 def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -> Predictor:
-    """A predictor over an .onnx classifier whose tokenizer.json and config.json lie beside it or one folder up.
+    """A predictor over an .onnx model whose tokenizer.json and config.json lie beside it or one folder up.
 
     Raises:
-        BundleError: The tokenizer or the config is missing, or the config names no classes or no pad token.
+        BundleError: The tokenizer or the config is missing, or the config names no head or no pad token.
     """
     path = Path(graph)
     config_path, tokenizer = _beside(path, "config.json"), _beside(path, "tokenizer.json")
     config = _config(config_path)
-    names, pad_id = config.get("id2label"), config.get("pad_token_id")
-    if not names or not isinstance(pad_id, int):
-        raise BundleError(f"{config_path} lacks id2label or pad_token_id", hint="export the checkpoint with kd-deploy")
-    multi = config.get("problem_type") == "multi_label_classification"
-    labels = LabelSpace(
-        names=tuple(names[key] for key in sorted(names, key=int)),
-        problem_type="multi_label_classification" if multi else "single_label_classification",
-    )
-    heads = None
+    pad_id = config.get("pad_token_id")
     if (config_path.parent / MANIFEST).is_file():
         heads = heads_of(Bundle.open(config_path.parent))
-        labels = heads[MAIN].labels
+    else:
+        task = task_in(config)
+        labels = labels_in(config, task) if task else None
+        if labels is None:
+            raise BundleError(f"{config_path} names no head of a task", hint="export the checkpoint with kd-deploy")
+        heads = lay_out(labels, {})
+    if not isinstance(pad_id, int):
+        raise BundleError(f"{config_path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")
     limit = min(max_length, config.get("max_position_embeddings") or max_length)
     encoder = Encoder.from_file(tokenizer, max_length=limit, pad_id=pad_id)
-    return Predictor(
-        OrtRunner(path, provider=provider, threads=threads), encoder, labels, via="onnxruntime", heads=heads
-    )
+    runner = OrtRunner(path, provider=provider, threads=threads)
+    return Predictor(runner, encoder, heads[MAIN].labels, via="onnxruntime", heads=heads)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,13 @@ from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.runner import Runner
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.runtime.stream import as_they_come
-from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length
-from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, find_head, lay_out
-from kd_deploy.tasks.text_classification import Classification, LabelSpace, answer
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
+from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
+from kd_deploy.tasks.pieces import stacked
+from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
+_NOTHING = np.empty(0, dtype=np.float32)
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
 
 
@@ -31,7 +34,7 @@ class Predictor:
         labels: LabelSpace,
         *,
         via: str,
-        output: str = OUTPUT,
+        outputs: Sequence[str] = (),
         heads: Mapping[str, Head] | None = None,
     ) -> None:
         """Join a model with its tokenizer.
@@ -41,14 +44,15 @@ class Predictor:
             encoder: Its tokenizer.
             labels: The classes of the task to answer.
             via: By which road texts become answers.
-            output: What the runner calls the logits of that task.
+            outputs: What the runner calls the logits of that task; empty: as the task does.
             heads: All tasks of the model, where there are several.
         """
         self._runner = runner
         self._encoder = encoder
         self._via = via
         self._heads = heads or lay_out(labels, {})
-        self._output = output
+        self._task = task_of(labels)
+        self._outputs = tuple(outputs) or self._task.OUTPUTS
         self.labels = labels
 
     @property
@@ -88,7 +92,8 @@ class Predictor:
             UsageError: The model has no such task.
         """
         head = find_head(self._heads, name)
-        return Predictor(self._runner, self._encoder, head.labels, via=self._via, output=head.output, heads=self._heads)
+        outputs = () if name == MAIN else (head.output,)
+        return Predictor(self._runner, self._encoder, head.labels, via=self._via, outputs=outputs, heads=self._heads)
 
     def __enter__(self) -> Self:
         return self
@@ -102,33 +107,64 @@ class Predictor:
         """Give the model's memory back."""
         self._runner.close()
 
-    def predict(self, inputs: Sequence[TextInput]) -> list[Classification]:
-        """The answer to every text or pair, in their order.
+    def predict(self, inputs: Sequence[TextInput]) -> list[Any]:
+        """The answer to every text or pair, in their order: what an answer is, the task's module says.
 
         Raises:
             UsageError: An input is neither a text nor a pair of texts.
         """
-        return [answer(row, self.labels) for row in self.logits(inputs)]
+        return list(self._task.answers(self.read(inputs), self.labels))
 
-    def stream(self, inputs: Iterable[TextInput]) -> Iterator[Classification]:
+    def stream(self, inputs: Iterable[TextInput]) -> Iterator[Any]:
         """Answers to any number of inputs, in their order, as soon as each has arrived."""
         for waiting in as_they_come(inputs):
             yield from self.predict(waiting)
 
-    def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
-        """The logits [N, C] of every input, in their order."""
-        _check(inputs)
-        if len(inputs) == 1:
-            return self._run([self._encoder.encode(inputs[0])])
-        encoded = self._encoder.encode_all(inputs)
-        out = np.empty((len(encoded), len(self.labels.names)), dtype=np.float32)
-        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
-            out[rows] = self._run([encoded[row] for row in rows])
-        return out
+    def to_json(self, answer: object) -> dict[str, object]:
+        """An answer as its JSON line."""
+        return self._task.to_json(answer, self.labels)
 
-    def _run(self, encoded: Sequence[Encoded]) -> NDArray[np.float32]:
+    def predictions(self, examples: Examples) -> tuple[Prediction, ...]:
+        """What is scored of the answers to examples."""
+        return self._task.predictions(self.read(examples.inputs), examples)
+
+    def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
+        """The logits [N, C] of every input of a task that decides one thing about a text, in their order."""
+        return stacked(self.read(inputs))
+
+    def read(self, inputs: Sequence[TextInput]) -> list[list[Reading]]:
+        """What the model shows of every input, piece by piece.
+
+        Raises:
+            UsageError: An input is neither a text nor a pair of texts.
+        """
+        _check(inputs)
+        pieces = self._task.pieces(inputs, self._encoder)
+        encoded = self._encoded(pieces)
+        found: list[list[Reading]] = [[] for _ in inputs]
+        shown: list[NDArray[np.float32]] = [_NOTHING] * len(pieces)
+        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
+            for row, logits in zip(rows, self._run([encoded[row] for row in rows]), strict=True):
+                shown[row] = logits
+        for piece, one, logits in zip(pieces, encoded, shown, strict=True):
+            found[piece.row].append(Reading(piece, one, logits))
+        return found
+
+    def _encoded(self, pieces: Sequence[Piece]) -> list[Encoded]:
+        if self._task.LEVEL != "text":
+            return self._encoder.encode_all([one.input for one in pieces], places=True)
+        if len(pieces) == 1:  # the common way of a server: no list to spread over cores
+            return [self._encoder.encode(pieces[0].input)]
+        return self._encoder.encode_all([one.input for one in pieces])
+
+    def _run(self, encoded: Sequence[Encoded]) -> Sequence[NDArray[np.float32]]:
         batch = self._encoder.collate(encoded, input_names=self._runner.input_names)
-        return self._runner.run(batch)[self._output]
+        shown = self._runner.run(batch)
+        values = [shown[name] for name in self._outputs]
+        if self._task.LEVEL == "text":
+            return list(values[0])
+        whole = values[0] if len(values) == 1 else np.stack(values, axis=-1)  # [B, S, C]
+        return unpadded(whole, encoded, padding_side=self._encoder.padding_side)
 
 
 def load(
@@ -179,7 +215,8 @@ def open_encoder(bundle: Bundle) -> Encoder:
 
 def label_space(bundle: Bundle) -> LabelSpace:
     """The classes of a bundle's main task, in the order of its logits."""
-    return LabelSpace(names=bundle.manifest.labels, problem_type=bundle.manifest.problem_type)
+    manifest = bundle.manifest
+    return LabelSpace(task=manifest.task, names=manifest.labels, problem_type=manifest.problem_type)
 
 
 def heads_of(bundle: Bundle) -> dict[str, Head]:

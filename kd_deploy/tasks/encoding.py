@@ -16,11 +16,24 @@ CHARACTERS_PER_TOKEN = 64  # Far above any real text: what lies beyond would be 
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Where each token stands: its characters in its text, the number of its word, and which text of a pair it is of.
+
+    None for the word and the text of a special token.
+    """
+
+    characters: list[tuple[int, int]]
+    words: list[int | None]
+    texts: list[int | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """One input as token ids and segment ids, unpadded, special tokens included."""
 
     ids: list[int]
     type_ids: list[int]
+    places: Places | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,11 +69,19 @@ class Encoder:
         encoding = self.tokenizer.encode(first, second)
         return Encoded(encoding.ids, encoding.type_ids)
 
-    def encode_all(self, texts: Sequence[TextInput]) -> list[Encoded]:
-        """Every input as ids; several at a time where there are cores."""
+    def encode_all(self, texts: Sequence[TextInput], *, places: bool = False) -> list[Encoded]:
+        """Every input as ids; several at a time where there are cores.
+
+        Args:
+            texts: Texts or pairs.
+            places: Whether to say where each token stands.
+        """
         pairs = [self._shortened(text) for text in texts]
         plain = [first if second is None else (first, second) for first, second in pairs]
-        return [Encoded(encoding.ids, encoding.type_ids) for encoding in self.tokenizer.encode_batch(plain)]
+        found = self.tokenizer.encode_batch(plain)
+        if not places:
+            return [Encoded(one.ids, one.type_ids) for one in found]
+        return [Encoded(one.ids, one.type_ids, Places(one.offsets, one.word_ids, one.sequence_ids)) for one in found]
 
     def _shortened(self, text: TextInput) -> tuple[str, str | None]:
         limit = self.max_length * CHARACTERS_PER_TOKEN
@@ -91,6 +112,15 @@ def _padded(encoded: Sequence[Encoded], name: str, encoder: Encoder) -> NDArray[
         else:
             out[row, longest - len(one) :] = values
     return out
+
+
+def unpadded(
+    values: NDArray[np.float32], encoded: Sequence[Encoded], *, padding_side: str = "right"
+) -> list[NDArray[np.float32]]:
+    """What a model said of the tokens of a batch, [B, S, C], without padding: [n, C] each."""
+    if padding_side == "right":
+        return [row[: len(one)] for row, one in zip(values, encoded, strict=True)]
+    return [row[len(row) - len(one) :] for row, one in zip(values, encoded, strict=True)]
 
 
 def batches_by_length(lengths: Sequence[int], *, token_budget: int) -> Iterator[list[int]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from kd_deploy.errors import DataError, RecipeError, UsageError
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.task import LabelSpace
 
 MAIN = "main"
 OUTPUT = "logits"
@@ -22,6 +22,8 @@ class Head:
     @property
     def columns(self) -> slice:
         """Its places among the logits of all tasks."""
+        if not self.labels.names:  # a vector's numbers have no names
+            return slice(None)
         return slice(self.start, self.start + len(self.labels.names))
 
 

@@ -2,55 +2,44 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.columns import label_rows, texts_or_pairs
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.pieces import stacked, whole
+from kd_deploy.tasks.scoring import same, summed
+from kd_deploy.tasks.task import (
+    UNKNOWN,
+    Answers,
+    Classes,
+    Examples,
+    LabelSpace,
+    Level,
+    Piece,
+    Prediction,
+    ProblemType,
+    Readings,
+)
 
 NAME = "text-classification"
+LEVEL: Level = "text"
+ANSWERS: Answers = "classes"
+OUTPUTS = ("logits",)
 REQUIRED = ("text",)
 OPTIONAL = ("text_pair", "label", "labels")
-SEPARATOR = "|"
+INPUTS = ("text",)
 MULTI_LABEL_THRESHOLD = 0.5
-
-ProblemType = Literal["single_label_classification", "multi_label_classification"]
-Classes = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelSpace:
-    """The classes, in the order of the logits, and whether an input has one of them or any number."""
-
-    names: tuple[str, ...]
-    problem_type: ProblemType
-
-    @property
-    def is_multi(self) -> bool:
-        """Whether an input may have any number of classes."""
-        return self.problem_type == "multi_label_classification"
-
-    @property
-    def main_metric(self) -> str:
-        """The metric by which students are chosen and judged."""
-        return "f1" if self.is_multi else "accuracy"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examples:
-    """Inputs with the ids of their classes: exactly one each, or any number."""
-
-    inputs: tuple[TextInput, ...]
-    targets: tuple[Classes, ...]
-    labels: LabelSpace
-    source: str
-    sha256: str
-
-    def __len__(self) -> int:
-        return len(self.inputs)
+SAMPLE = (
+    "The delivery was quick and the box was whole.",
+    "I have been waiting for an answer for two weeks, and nobody at the desk knows where my order is.",
+    "Fine.",
+    "It does what it says, although the manual could be clearer about how to change the settings of the timer.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +62,7 @@ def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
     Raises:
         DataError: No label column, a null label, one class only, or classes that the teacher does not have.
     """
-    rows = _label_rows(table)
-    seen = {name for row in rows for name in row}
+    seen = {name for row in label_rows(table) for name in row}
     multi = "labels" in table.columns
     problem: ProblemType = "multi_label_classification" if multi else "single_label_classification"
     names = _match_teacher(table, seen, teacher) if teacher else table.label_names or _ordered(seen)
@@ -85,7 +73,7 @@ def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
             f"{table.source} has a single class, {next(iter(seen))!r}: there is nothing to tell apart",
             hint="give training data with at least two classes",
         )
-    return LabelSpace(names=names, problem_type=problem)
+    return LabelSpace(task=NAME, names=names, problem_type=problem)
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:
@@ -94,14 +82,14 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
     Raises:
         DataError: An empty text, a null label or a label that training never saw; the line is named.
     """
-    inputs = tuple(_input(table, row) for row in range(len(table)))
+    inputs = texts_or_pairs(table)
     ids = {name: index for index, name in enumerate(labels.names)}
     digits = {str(index): index for index in range(len(labels.names))}
     # Numbers stand for places only where no class has a number for its name.
-    named = any(name.isdecimal() for name in ids) or set(ids) & set(_flat(_label_rows(table)))
+    named = any(name.isdecimal() for name in ids) or set(ids) & {name for row in label_rows(table) for name in row}
     known = ids if named else digits
     targets = []
-    for row, names in enumerate(_label_rows(table)):
+    for row, names in enumerate(label_rows(table)):
         unseen = [name for name in names if name not in known]
         if unseen:
             raise DataError(
@@ -114,7 +102,38 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
 
 def read_inputs(table: Table) -> tuple[TextInput, ...]:
     """The texts, or pairs of texts, of a table whose labels do not matter."""
-    return tuple(_input(table, row) for row in range(len(table)))
+    return texts_or_pairs(table)
+
+
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  # noqa: ARG001 - as every task's
+    """Every input whole: what is too long is cut."""
+    return whole(inputs)
+
+
+def aims(
+    examples: Examples,
+    pieces: Sequence[Piece],
+    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's
+) -> Sequence[NDArray[np.generic]]:
+    """Class ids [], or an indicator [C] where a text may have several; UNKNOWN for texts without a label."""
+    targets, count = cast("Sequence[Classes]", examples.targets), len(examples.labels.names)
+    if not examples.labels.is_multi:
+        ids = np.full(len(pieces), UNKNOWN, dtype=np.int64)
+        ids[: len(targets)] = [target[0] for target in targets]
+        return list(ids)
+    out = np.full((len(pieces), count), UNKNOWN, dtype=np.float32)
+    out[: len(targets)] = indicator(targets, count)
+    return list(out)
+
+
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
+    """The class ids of every input."""
+    return predicted_classes(stacked(readings), examples.labels)
+
+
+def references(examples: Examples) -> tuple[Prediction, ...]:
+    """The class ids of every example."""
+    return cast("tuple[Classes, ...]", examples.targets)
 
 
 def predicted_classes(logits: NDArray[np.float32], labels: LabelSpace) -> tuple[Classes, ...]:
@@ -122,6 +141,11 @@ def predicted_classes(logits: NDArray[np.float32], labels: LabelSpace) -> tuple[
     if labels.is_multi:
         return tuple(tuple(int(k) for k in np.flatnonzero(row > 0)) for row in logits)
     return tuple((int(k),) for k in logits.argmax(axis=-1))
+
+
+def answers(readings: Readings, labels: LabelSpace) -> list[Classification]:
+    """The answer to every input."""
+    return [answer(reading[0].logits, labels) for reading in readings]
 
 
 def answer(logits: NDArray[np.float32], labels: LabelSpace) -> Classification:
@@ -136,22 +160,50 @@ def answer(logits: NDArray[np.float32], labels: LabelSpace) -> Classification:
     return Classification(labels.names[best], (labels.names[best],), values[best], scores)
 
 
-def score(predictions: Sequence[Classes], references: Sequence[Classes], *, class_count: int) -> dict[str, float]:
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
+    """An answer as its JSON line: the label or labels, and the probability of every class."""
+    given = cast("Classification", answer)
+    scores = {name: round(value, 6) for name, value in given.scores.items()}
+    if labels.is_multi:
+        return {"labels": list(given.labels), "scores": scores}
+    return {"label": given.label, "score": round(given.score, 6), "scores": scores}
+
+
+def main_metric(examples: Examples) -> str:
+    """F1 where an input may have several classes, else accuracy."""
+    return "f1" if examples.labels.is_multi else "accuracy"
+
+
+def statistics(
+    predictions: Sequence[Prediction], references: Sequence[Prediction], labels: LabelSpace
+) -> NDArray[np.float64]:
+    """Whether all of a row is right; then for each class hits, and answers and labels together: [N, 1 + 2C]."""
+    count = len(labels.names)
+    predicted = indicator(cast("Sequence[Classes]", predictions), count)  # [N, C]
+    actual = indicator(cast("Sequence[Classes]", references), count)  # [N, C]
+    right = (predicted == actual).all(axis=1)
+    return np.column_stack([right, predicted & actual, predicted.astype(np.int64) + actual]).astype(np.float64)
+
+
+def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> dict[str, float]:
     """Accuracy (all classes of a row right), and F1 over all decisions and as a mean over classes.
 
     `f1` counts true positives over all classes together (micro); `macro_f1` is the mean over the classes
     that occur in either sequence.
     """
-    predicted = indicator(predictions, class_count)  # [N, C]
-    actual = indicator(references, class_count)  # [N, C]
-    hits = (predicted & actual).sum(axis=0)
-    total = predicted.sum(axis=0) + actual.sum(axis=0)
+    sums, total_rows = summed(statistics, counts)
+    hits, total = np.split(sums[1:], 2)
     occurs = total > 0
     return {
-        "accuracy": float((predicted == actual).all(axis=1).mean()),
+        "accuracy": float(sums[0] / total_rows),
         "f1": float(2 * hits.sum() / max(1, total.sum())),
         "macro_f1": float((2 * hits[occurs] / total[occurs]).mean()) if occurs.any() else 0.0,
     }
+
+
+def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
+    """The share of rows with the same answer."""
+    return same(left, right)
 
 
 def indicator(classes: Sequence[Classes], class_count: int) -> NDArray[np.bool_]:
@@ -169,54 +221,6 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return 0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))
-
-
-def _input(table: Table, row: int) -> TextInput:
-    text = _text(table, "text", row)
-    return (text, _text(table, "text_pair", row)) if "text_pair" in table.columns else text
-
-
-def _text(table: Table, column: str, row: int) -> str:
-    value = table.columns[column][row]
-    if not isinstance(value, str):
-        kind = "null" if value is None else type(value).__name__
-        raise DataError(f"{table.place(row)}: {column} is {kind}, not a text", hint="correct or remove the row")
-    if not value.strip():
-        raise DataError(f"{table.place(row)}: {column} is empty", hint="correct or remove the row")
-    return value
-
-
-def _label_rows(table: Table) -> list[tuple[str, ...]]:
-    if "labels" in table.columns:
-        return [_several(table, row) for row in range(len(table))]
-    if "label" in table.columns:
-        return [(_label(table, table.columns["label"][row], row),) for row in range(len(table))]
-    raise DataError(
-        f"{table.source} has no column label (one class) or labels (several classes)",
-        hint="name the column in the recipe, as in data.columns: {label: sentiment}",
-    )
-
-
-def _several(table: Table, row: int) -> tuple[str, ...]:
-    value = table.columns["labels"][row]
-    if isinstance(value, str):
-        value = [part for part in value.split(SEPARATOR) if part]
-    if not isinstance(value, list | tuple | np.ndarray):
-        raise DataError(
-            f"{table.place(row)}: labels is {value!r}, not a list of classes",
-            hint=f"write a JSON list, or names joined by {SEPARATOR}",
-        )
-    return tuple(dict.fromkeys(_label(table, one, row) for one in value))
-
-
-def _label(table: Table, value: object, row: int) -> str:
-    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN is the one value unlike itself
-        raise DataError(f"{table.place(row)}: label is null", hint="correct or remove the row")
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    if isinstance(value, str | bool | int | np.integer):
-        return str(value)
-    raise DataError(f"{table.place(row)}: label {value!r} is not the name of a class", hint="correct the row")
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:
@@ -239,7 +243,3 @@ def _match_teacher(table: Table, seen: set[str], teacher: tuple[str, ...]) -> tu
 def _few(names: Sequence[str], most: int = 8) -> str:
     shown = ", ".join(repr(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _flat(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [name for row in rows for name in row]

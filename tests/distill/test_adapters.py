@@ -27,7 +27,7 @@ from kd_deploy.distill.trainer import DistillTrainer, train
 from kd_deploy.errors import MissingExtraError, RecipeError
 from kd_deploy.recipe import Distill, Recipe
 from kd_deploy.recipe.adapter import Adapter
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 from tests import tiny
 
 METHODS = ("lora", "adalora")

@@ -28,7 +28,7 @@ from kd_deploy.recipe import BilstmStudent, Recipe, Student, Teacher, Transforme
 from kd_deploy.recipe.tasks import MAIN as MAIN_OF_RECIPES
 from kd_deploy.tasks.heads import MAIN, joint_labels, lay_out
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 from tests import tiny
 
 HEADS = lay_out(tiny.SINGLE, {"topic": tiny.MULTI})
@@ -227,7 +227,7 @@ def test_the_torch_half_opens_as_one_classifier_of_all_classes(
     assert list(model.config.id2label.values()) == ["bad", "good", "topic/food", "topic/sport", "topic/music"]
     assert_close(model.classifier.weight, load_model(made.path).classifier.weight)  # type: ignore[union-attr]
     with pytest.raises(RecipeError, match="has several tasks, and a teacher is asked about one"):
-        teacher_labels(Teacher(model=str(made.path)))
+        teacher_labels(Teacher(model=str(made.path)), "text-classification")
 
 
 def test_a_term_by_token_is_refused_for_the_teacher_that_cuts_other_tokens(

@@ -26,7 +26,7 @@ from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.trainer import DistillTrainer, train
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 from tests import tiny
 
 SETTINGS = tiny.SETTINGS.model_copy(update={"epochs": 3, "learning_rate": 2e-2})

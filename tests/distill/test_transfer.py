@@ -13,13 +13,14 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.objectives.labels import hard_label_loss
-from kd_deploy.distill.rows import UNKNOWN, Collate, Rows, TrainingData
+from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.teaching import Teaching, prepare
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.transfer import teacher_weights
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill, Samples
 from kd_deploy.tasks.splits import Splits
+from kd_deploy.tasks.task import UNKNOWN
 from tests import tiny
 
 EXAMPLES = tiny.single_label(24, seed=3)

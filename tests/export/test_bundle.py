@@ -17,7 +17,7 @@ from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export import bundle as export_module
 from kd_deploy.export.bundle import ExportSettings, export_bundle, is_exported
 from kd_deploy.machine import Machine
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 from tests import tiny
 
 

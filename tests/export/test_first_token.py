@@ -15,6 +15,7 @@ from kd_deploy.export.graph import export_graph
 from kd_deploy.export.quantize import fuse
 from kd_deploy.runtime.predictor import open_encoder
 from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks import text_classification
 
 
 def shapes_of(bundle: Bundle) -> parity.Shapes:
@@ -26,7 +27,14 @@ def shapes_of(bundle: Bundle) -> parity.Shapes:
 @pytest.fixture
 def plain(bert: Bundle, tmp_path: Path) -> Path:
     target = tmp_path / "plain.onnx"
-    export_graph(load_model(bert.path), target, inputs=bert.manifest.inputs, opset=17, checkpoint=bert.path)
+    export_graph(
+        load_model(bert.path),
+        target,
+        inputs=bert.manifest.inputs,
+        task=text_classification,
+        opset=17,
+        checkpoint=bert.path,
+    )
     return target
 
 

@@ -4,15 +4,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export import gate
 from kd_deploy.export.gate import Limit, batch_sensitivity, quantize_within
 from kd_deploy.export.quantize import PLANS, Plan, Quantized
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.task import Examples
+from kd_deploy.tasks.text_classification import references
 from tests import tiny
 
 ROWS = tiny.single_label(10, seed=0)
@@ -24,13 +23,13 @@ class Fake:
     def __init__(self, share: float, *, moved_alone: bool = False) -> None:
         self.share, self.moved_alone = share, moved_alone
 
-    def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
-        out = np.zeros((len(inputs), 2), dtype=np.float32)
-        for row, one in enumerate(inputs):
+    def predictions(self, examples: Examples) -> tuple[tuple[int, ...], ...]:
+        out = []
+        for one, (target,) in zip(examples.inputs, references(examples), strict=True):
             place = ROWS.inputs.index(one)
-            right = (place < self.share * len(ROWS)) != (self.moved_alone and len(inputs) == 1)
-            out[row, ROWS.targets[place][0] if right else 1 - ROWS.targets[place][0]] = 1
-        return out
+            right = (place < self.share * len(ROWS)) != (self.moved_alone and len(examples) == 1)
+            out.append((target if right else 1 - target,))
+        return tuple(out)
 
     def __enter__(self) -> Self:
         return self

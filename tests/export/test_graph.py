@@ -15,6 +15,7 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.errors import ExportError
 from kd_deploy.export.graph import check_graph, export_graph
 from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks import text_classification
 
 NAMES = {
     "bert": ["input_ids", "attention_mask", "token_type_ids"],
@@ -76,7 +77,7 @@ def test_a_graph_beside_the_contract_is_refused(bilstm: Bundle, tmp_path: Path, 
     onnx.save(graph, tmp_path / "model.onnx")
 
     with pytest.raises(ExportError, match=message) as caught:
-        check_graph(tmp_path / "model.onnx", inputs=NAMES["bilstm"], opset=17)
+        check_graph(tmp_path / "model.onnx", inputs=NAMES["bilstm"], outputs=("logits",), opset=17)
     assert caught.value.hint
 
 
@@ -84,7 +85,7 @@ def test_a_graph_too_large_for_one_file_is_refused(bilstm: Bundle, monkeypatch: 
     monkeypatch.setattr("kd_deploy.export.graph.MAX_BYTES", 100)
 
     with pytest.raises(ExportError, match="2 GB"):
-        check_graph(bilstm.graph("fp32"), inputs=NAMES["bilstm"], opset=17)
+        check_graph(bilstm.graph("fp32"), inputs=NAMES["bilstm"], outputs=("logits",), opset=17)
 
 
 @pytest.mark.parametrize("kind", ["bert", "bilstm"])
@@ -95,7 +96,14 @@ def test_another_opset_is_written_when_asked_for(
     bundle: Bundle = request.getfixturevalue(kind)
     target = tmp_path / "model.onnx"
 
-    export_graph(load_model(bundle.path), target, inputs=NAMES[kind], opset=wanted, checkpoint=bundle.path)
+    export_graph(
+        load_model(bundle.path),
+        target,
+        inputs=NAMES[kind],
+        task=text_classification,
+        opset=wanted,
+        checkpoint=bundle.path,
+    )
 
     assert OrtRunner(target).input_names == tuple(NAMES[kind])
 
@@ -107,4 +115,11 @@ class _Stubborn(nn.Module):
 
 def test_a_model_that_does_not_export_is_named(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="_Stubborn does not export"):
-        export_graph(_Stubborn(), tmp_path / "model.onnx", inputs=NAMES["bilstm"], opset=17, checkpoint=tmp_path)
+        export_graph(
+            _Stubborn(),
+            tmp_path / "model.onnx",
+            inputs=NAMES["bilstm"],
+            task=text_classification,
+            opset=17,
+            checkpoint=tmp_path,
+        )

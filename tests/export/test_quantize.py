@@ -12,7 +12,7 @@ from kd_deploy.bundle import Bundle
 from kd_deploy.errors import ExportError
 from kd_deploy.export.quantize import PLANS, Plan, fuse, quantize
 from kd_deploy.runtime.session import OrtRunner
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 
 
 def operators(path: Path) -> Counter[str]:

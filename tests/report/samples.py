@@ -1,6 +1,6 @@
 """A small evaluation and a benchmark of it, made by hand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from kd_deploy.measurement import (
@@ -33,13 +33,6 @@ SIZE = {TEACHER: 90_000_000, TORCH: 30_000_000, INT8: 7_500_000, CONTROL: 30_000
 PEAK = {TEACHER: 600 << 20, TORCH: 400 << 20, INT8: 90 << 20, CONTROL: 400 << 20}
 
 
-def accuracy(
-    predictions: Sequence[tuple[int, ...]], references: Sequence[tuple[int, ...]], *, class_count: int
-) -> Mapping[str, float]:
-    right = sum(a == b for a, b in zip(predictions, references, strict=True))
-    return {"accuracy": right / len(references), "other": right / len(references)}
-
-
 def evaluated(target: TargetName, *, right: int | None = None) -> Evaluated:
     right = RIGHT[target] if right is None else right
     predictions = tuple((row % 2,) if row < right else (1 - row % 2,) for row in range(ROWS))
@@ -53,7 +46,8 @@ def evaluation(*targets: Evaluated) -> Evaluation:
         main_metric="accuracy",
         data=DataUsed(name="sst2", split="test", n=ROWS, sha256="ab" * 32),
         references=tuple((row % 2,) for row in range(ROWS)),
-        class_count=2,
+        labels=("bad", "good"),
+        problem_type="single_label_classification",
         targets=targets or tuple(evaluated(one) for one in RIGHT),
     )
 
@@ -110,7 +104,7 @@ def report(
     notes: Sequence[str] = (),
 ) -> Report:
     gates = gates or Gates(min_retained=0.95, min_speedup=10, max_size_mb=10)
-    return compare(seen or evaluation(), timed or benchmarked(), gates=gates, score=accuracy, notes=notes)
+    return compare(seen or evaluation(), timed or benchmarked(), gates=gates, notes=notes)
 
 
 def renamed(target: TargetName, name: str) -> TargetName:

@@ -8,7 +8,12 @@ import pytest
 
 from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.recipe import Data
-from kd_deploy.tasks.splits import read_splits
+from kd_deploy.tasks import text_classification
+from kd_deploy.tasks.splits import Splits, read_splits
+
+
+def read(data: Data) -> Splits:
+    return read_splits(data, task=text_classification)
 
 
 def write(path: Path, count: int, **fields: Any) -> str:
@@ -20,12 +25,12 @@ def write(path: Path, count: int, **fields: Any) -> str:
 def test_a_tenth_of_train_is_held_back(tmp_path: Path) -> None:
     data = Data(train=write(tmp_path / "train.jsonl", 50))
 
-    splits, again = read_splits(data), read_splits(data)
+    splits, again = read(data), read(data)
 
     assert (len(splits.train), len(splits.validation), splits.test) == (45, 5, None)
     assert {*splits.train.inputs, *splits.validation.inputs} == {f"train {row}" for row in range(50)}
     assert splits.validation.inputs == again.validation.inputs
-    assert splits.validation.inputs != read_splits(data.model_copy(update={"seed": 1})).validation.inputs
+    assert splits.validation.inputs != read(data.model_copy(update={"seed": 1})).validation.inputs
 
 
 def test_each_class_is_held_back_in_its_share(tmp_path: Path) -> None:
@@ -34,13 +39,13 @@ def test_each_class_is_held_back_in_its_share(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     for seed in range(5):
-        splits = read_splits(Data(train=str(tmp_path / "train.jsonl"), seed=seed))
+        splits = read(Data(train=str(tmp_path / "train.jsonl"), seed=seed))
         counts = [[ids for (ids,) in splits.validation.targets].count(label) for label in range(3)]
         assert counts == [6, 1, 3]  # often, rare, usual
 
 
 def test_a_held_back_row_keeps_its_label(tmp_path: Path) -> None:
-    splits = read_splits(Data(train=write(tmp_path / "train.jsonl", 50)))
+    splits = read(Data(train=write(tmp_path / "train.jsonl", 50)))
 
     for part in (splits.train, splits.validation):
         assert all(ids == (int(str(text).split()[1]) % 2,) for text, ids in zip(part.inputs, part.targets, strict=True))
@@ -57,7 +62,7 @@ def test_texts_without_labels_are_read_from_all_their_files(tmp_path: Path) -> N
     ]
     data = Data.model_validate({"train": write(tmp_path / "train.jsonl", 50), "unlabeled": files})
 
-    splits = read_splits(data)
+    splits = read(data)
 
     assert splits.unlabeled == ("one", "two", "three", "four")
     assert splits.labels.names == ("bad", "good")
@@ -67,7 +72,7 @@ def test_unlabeled_texts_are_of_the_form_of_the_others(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "one", "text_pair": "two"}\n')
 
     with pytest.raises(DataError, match=r"has pairs of texts, .*train\.jsonl has single texts"):
-        read_splits(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(str(tmp_path / "a.jsonl"),)))
+        read(Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(str(tmp_path / "a.jsonl"),)))
 
 
 def test_texts_without_labels_can_be_read_sentence_by_sentence(tmp_path: Path) -> None:
@@ -80,28 +85,28 @@ def test_texts_without_labels_can_be_read_sentence_by_sentence(tmp_path: Path) -
         unlabeled_as="sentences",
     )
 
-    found = read_splits(data).unlabeled
+    found = read(data).unlabeled
 
     assert found == ("It was good.", 'I "liked it!"', "So there?", "Costs 3.5 dollars。", "很好！", "真的")
     pairs = write(tmp_path / "trained.jsonl", 50, text_pair="x")
     with pytest.raises(DataError, match=r"pairs\.jsonl has pairs of texts, and data.unlabeled_as is sentences"):
-        read_splits(data.model_copy(update={"train": pairs, "unlabeled": (str(tmp_path / "pairs.jsonl"),)}))
+        read(data.model_copy(update={"train": pairs, "unlabeled": (str(tmp_path / "pairs.jsonl"),)}))
 
 
 def test_no_more_texts_without_labels_than_the_limit_are_drawn(tmp_path: Path) -> None:
     more = write(tmp_path / "more.jsonl", 30)
     data = Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(more,), unlabeled_limit=10)
 
-    found, again = read_splits(data).unlabeled, read_splits(data).unlabeled
+    found, again = read(data).unlabeled, read(data).unlabeled
 
     assert found == again
     assert len(set(found)) == 10
-    assert found != read_splits(data.model_copy(update={"seed": 1})).unlabeled
+    assert found != read(data.model_copy(update={"seed": 1})).unlabeled
 
 
 def test_files_that_are_named_are_read(tmp_path: Path) -> None:
     names = {"train": 20, "validation": 6, "test": 8}
-    splits = read_splits(Data(**{name: write(tmp_path / f"{name}.jsonl", count) for name, count in names.items()}))
+    splits = read(Data(**{name: write(tmp_path / f"{name}.jsonl", count) for name, count in names.items()}))
 
     assert splits.test is not None
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [20, 6, 8]
@@ -112,21 +117,21 @@ def test_a_label_of_test_that_train_lacks_is_named(tmp_path: Path) -> None:
     data = Data(train=write(tmp_path / "train.jsonl", 20), test=write(tmp_path / "test.jsonl", 2, label="ugly"))
 
     with pytest.raises(DataError, match=r"test\.jsonl line 1: label 'ugly'"):
-        read_splits(data)
+        read(data)
 
 
 def test_too_few_rows_to_hold_back_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="4 rows: too few"):
-        read_splits(Data(train=write(tmp_path / "train.jsonl", 4)))
+        read(Data(train=write(tmp_path / "train.jsonl", 4)))
 
 
 def test_no_training_data_is_a_fault_of_the_recipe() -> None:
     with pytest.raises(RecipeError, match=r"data\.train"):
-        read_splits(Data())
+        read(Data())
 
 
 def test_a_column_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
     data = Data(train=write(tmp_path / "train.jsonl", 20), columns={"sentiment": "label"})
 
     with pytest.raises(RecipeError, match=r"data\.columns\.sentiment"):
-        read_splits(data)
+        read(data)

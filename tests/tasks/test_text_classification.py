@@ -10,15 +10,16 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError
+from kd_deploy.tasks.task import Examples, LabelSpace
 from kd_deploy.tasks.text_classification import (
-    Examples,
-    LabelSpace,
     answer,
     find_labels,
+    main_metric,
+    metrics,
     predicted_classes,
     read_examples,
     read_inputs,
-    score,
+    statistics,
 )
 
 SINGLE = LabelSpace(names=("bad", "good"), problem_type="single_label_classification")
@@ -32,6 +33,13 @@ def table(*, label_names: tuple[str, ...] = (), **columns: Sequence[object]) -> 
     return Table(
         source="rows.csv", columns=columns, places=places, unit="line", sha256="0" * 64, label_names=label_names
     )
+
+
+def score(
+    predictions: Sequence[tuple[int, ...]], references: Sequence[tuple[int, ...]], *, class_count: int
+) -> dict[str, float]:
+    labels = LabelSpace(names=tuple(map(str, range(class_count))), problem_type="multi_label_classification")
+    return metrics(statistics(predictions, references, labels))
 
 
 def read(rows: Table, *, teacher: tuple[str, ...] = ()) -> Examples:
@@ -240,5 +248,16 @@ def test_right_is_one_and_wrong_is_zero() -> None:
 
 
 def test_the_main_metric_is_the_tasks() -> None:
-    assert SINGLE.main_metric == "accuracy"
-    assert MULTI.main_metric == "f1"
+    for labels, metric in ((SINGLE, "accuracy"), (MULTI, "f1")):
+        assert main_metric(Examples(inputs=(), targets=(), labels=labels, source="", sha256="")) == metric
+
+
+def test_rows_that_are_drawn_again_count_again() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 50, 50)
+    predicted, actual = (tuple((int(k),) for k in rng.integers(0, 4, 50)) for _ in range(2))
+    labels = LabelSpace(names=tuple("abcd"), problem_type="single_label_classification")
+    counted = metrics(statistics(predicted, actual, labels), np.bincount(drawn, minlength=50))
+
+    written_out = statistics([predicted[row] for row in drawn], [actual[row] for row in drawn], labels)
+    assert counted == pytest.approx(metrics(written_out))

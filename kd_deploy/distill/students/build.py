@@ -7,16 +7,19 @@ import torch
 from torch import nn
 
 from kd_deploy import progress
-from kd_deploy.distill.checkpoints import find_model, label_fields, load_model
+from kd_deploy.distill.checkpoints import find_model, load_model
+from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
 from kd_deploy.distill.students.own import OwnStudent, is_ours
+from kd_deploy.distill.students.pooling import Embedder, embedder
 from kd_deploy.distill.students.static import Static, StaticConfig
 from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import BilstmStudent, StaticStudent, Student, TransformerStudent
-from kd_deploy.tasks.text_classification import LabelSpace
+from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.task import LabelSpace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -49,7 +52,7 @@ def build_student(
     if isinstance(settings, TransformerStudent):
         return _transformer(settings, teacher=teacher, labels=labels)
     vectors: torch.Tensor = word_vectors(teacher).weight.detach()  # [V, E]
-    student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), classes=len(labels.names))
+    student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), labels=labels)
     if settings.init == "teacher":
         with torch.no_grad():
             student.embedding.weight.copy_(_reduced(vectors, student.sizes.embedding_size))
@@ -98,8 +101,11 @@ def usual_rate(settings: Student, teacher: nn.Module) -> float:
     return FRESH_RATE if fresh else COPIED_RATE
 
 
-def _own(settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_id: int, classes: int) -> OwnStudent:
+def _own(
+    settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_id: int, labels: LabelSpace
+) -> OwnStudent:
     vocabulary, width = vectors.shape
+    task, classes = task_of(labels), len(labels.names)
     if isinstance(settings, StaticStudent):
         return Static(
             StaticConfig(
@@ -108,6 +114,7 @@ def _own(settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_
                 head_size=settings.head_size,
                 num_labels=classes,
                 pad_token_id=pad_id,
+                head="vector" if task.ANSWERS == "vector" else "text",
                 bigrams=settings.bigrams,
                 dropout=settings.dropout,
             )
@@ -119,6 +126,7 @@ def _own(settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_
             hidden_size=settings.hidden_size,
             num_layers=settings.layers,
             head_size=settings.head_size,
+            head=task.LEVEL,
             num_labels=classes,
             pad_token_id=pad_id,
             dropout=settings.dropout,
@@ -151,13 +159,13 @@ def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: La
             f"student.architecture: transformer, but the teacher is a {kind}",
             hint="choose bilstm or static",
         )
-    from transformers import AutoModelForSequenceClassification
-
     teacher_config: Any = teacher.config
     config = student_config(teacher_config, settings)
     for key, value in label_fields(labels).items():
         setattr(config, key, value)
-    student: nn.Module = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
+    student: nn.Module = auto_class(labels.task).from_config(config, attn_implementation="eager")
+    if isinstance(teacher, Embedder):
+        student = embedder(student, teacher.pooling)
     if settings.init == "random":
         return student
     if _same_widths(config, teacher_config):
@@ -165,8 +173,19 @@ def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: La
         progress.say(f"student layers start from the teacher's layers {', '.join(map(str, layers))}")
         copy_weights(student, teacher, layers)
     else:
-        progress.say("the student's widths are not the teacher's: it starts from random weights")
+        progress.say(
+            "the student's widths are not the teacher's: its word vectors start from theirs, its layers at random"
+        )
+        _start_words(student, teacher)
     return student
+
+
+def _start_words(student: nn.Module, teacher: nn.Module) -> None:
+    """Give a student of other widths what it can have of the teacher's word vectors."""
+    table, vectors = word_vectors(student).weight, word_vectors(teacher).weight.detach()
+    if table.shape[1] <= vectors.shape[1]:
+        with torch.no_grad():
+            table.copy_(_reduced(vectors, table.shape[1]))
 
 
 def _same_widths(student: Any, teacher: Any) -> bool:

@@ -1,10 +1,13 @@
-"""The static student: a bag of word vectors, the mean and the maximum over the text, a small head."""
+"""The static student: a bag of word vectors. Their mean and maximum with a small head, or their mean alone."""
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from kd_deploy.distill.students.pooling import EmbeddingOutput, Pooling, pooled
 
 MODEL_TYPE = "kd-static"
 BIGRAM_PRIME = 1_000_003  # times any token id it stays far below 2⁶³
@@ -15,7 +18,10 @@ TINY = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticConfig:
-    """The sizes of a static student, as its config.json holds them."""
+    """The sizes of a static student, as its config.json holds them.
+
+    The head "vector" has no layer: head_size, num_labels, bigrams and dropout mean nothing to it.
+    """
 
     vocab_size: int
     embedding_size: int
@@ -25,20 +31,25 @@ class StaticConfig:
     bigrams: int = 0
     bigram_size: int = 32
     dropout: float = 0.3
+    head: Literal["text", "vector"] = "text"
 
-    def to_dict(self) -> dict[str, int | float]:
+    def to_dict(self) -> dict[str, int | float | str]:
         """The sizes as JSON holds them."""
         return asdict(self)
 
 
 class Static(nn.Module):
-    """A classifier that looks every token up and runs no layer over the sequence.
+    """A model that looks every token up and runs no layer over the sequence.
 
     The mean is weighted by a learned number for each entry of the vocabulary, the maximum is taken in each
     dimension; both go through one hidden layer. Without bigrams the order of the tokens does not count. With
     them, each pair of neighbours has a vector in a table of hashed buckets, as in Joulin et al. 2017, "Bag of
     tricks for efficient text classification", arXiv 1607.01759. Padding on either side changes nothing.
+
+    The head "vector" gives the weighted mean itself, with length 1: a sentence embedding.
     """
+
+    bigrams: nn.Embedding | None
 
     def __init__(self, config: StaticConfig) -> None:
         """Random weights of the sizes in `config`; every token starts with the same weight in the mean."""
@@ -47,25 +58,50 @@ class Static(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.weight = nn.Embedding(config.vocab_size, 1)
         nn.init.zeros_(self.weight.weight)
+        if config.head == "text":
+            self._add_head(config)
+
+    def _add_head(self, config: StaticConfig) -> None:
         self.bigrams = nn.Embedding(config.bigrams, config.bigram_size) if config.bigrams else None
         if self.bigrams is not None:
             nn.init.normal_(self.bigrams.weight, std=BIGRAM_STD)
-        pooled = 2 * config.embedding_size + (config.bigram_size if config.bigrams else 0)
+        width = 2 * config.embedding_size + (config.bigram_size if config.bigrams else 0)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(pooled, config.head_size)
+        self.head = nn.Linear(width, config.head_size)
         self.classifier = nn.Linear(config.head_size, config.num_labels)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput:
-        """Logits [B, C] of token ids [B, S] under a mask [B, S] of ones and zeros; the token vectors [B, S, E]."""
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The arrays that its forward takes."""
+        return ("input_ids", "attention_mask")
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SequenceClassifierOutput | EmbeddingOutput:
+        """Logits [B, C] of token ids [B, S] under a mask [B, S] of ones and zeros; the token vectors [B, S, E].
+
+        Of the head "vector": sentence embeddings [B, E], and as `last_hidden_state` [B, S, E] the weighted vectors
+        whose plain mean over the tokens, normalised, is the embedding.
+        """
         vectors = self.embedding(input_ids)  # [B, S, E]
-        inside = attention_mask[:, :, None].to(vectors.dtype)  # [B, S, 1]
-        pooled = [_maximum(vectors, inside), _mean(vectors, self.weight(input_ids).exp() * inside)]
+        weights = self.weight(input_ids).exp()  # [B, S, 1]
+        if self.sizes.head == "vector":
+            vector = pooled(vectors * weights, attention_mask, pooling=Pooling())
+            return EmbeddingOutput(
+                logits=vector,
+                sentence_embedding=vector,
+                last_hidden_state=vectors * weights,
+                hidden_states=(vectors,),
+            )
+        logits = self._classify(input_ids, vectors, weights, attention_mask[:, :, None].to(vectors.dtype))
+        return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
+
+    def _classify(self, input_ids: Tensor, vectors: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
+        parts = [_maximum(vectors, inside), _mean(vectors, weights * inside)]
         if self.bigrams is not None:
             pairs = self.bigrams(bigram_buckets(input_ids, buckets=self.sizes.bigrams))  # [B, S - 1, P]
-            pooled.append(_mean(pairs, inside[:, :-1] * inside[:, 1:]))
-        hidden = torch.relu(self.head(self.dropout(torch.cat(pooled, dim=-1))))  # [B, head]
-        logits = self.classifier(self.dropout(hidden))
-        return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
+            parts.append(_mean(pairs, inside[:, :-1] * inside[:, 1:]))
+        hidden = torch.relu(self.head(self.dropout(torch.cat(parts, dim=-1))))  # [B, head]
+        logits: Tensor = self.classifier(self.dropout(hidden))
+        return logits
 
 
 def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:

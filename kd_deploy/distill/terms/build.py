@@ -45,7 +45,17 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
             "compares token by token, and the student cuts texts into other tokens than the teacher",
             hint="set student.vocabulary to full, or use a term over logits or whole texts",
         )
+    if isinstance(term, recipe.PerExample) and term.focus != "all" and ground.answers != "classes":
+        raise unfit(
+            term, f"has focus, which goes by classes, and the answer is a {ground.answers}", hint="leave focus out"
+        )
     ready = READY[type(term)](term, ground)
+    if ground.level != "text" and not ground.same_tokens and LOGITS[0] in ready.teacher:
+        raise unfit(
+            term,
+            "compares answers about tokens, and the student cuts texts into other tokens than the teacher",
+            hint="set student.vocabulary to full",
+        )
     if ground.answers_only and set(ready.teacher) - set(LOGITS):
         raise unfit(
             term, "looks into the teacher, and one on an endpoint shows its answers alone", hint="use terms over logits"

@@ -12,13 +12,14 @@ from kd_deploy.distill.terms.focus import focus_weights
 from kd_deploy.distill.terms.term import Seen
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import objective as recipe
+from kd_deploy.tasks.task import Answers, Level
 
 LOGITS = ("logits",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """The two models and the kind of labels; `classes` is None where it is not known yet.
+    """The two models, what is decided and how it is answered; `classes` is None where it is not known yet.
 
     `auto` is the layer map by likeness, where one was measured; `same_tokens` says whether both models cut
     a text into the same tokens, `answers_only` that the teacher shows no layers, as one on a server does.
@@ -26,6 +27,8 @@ class Ground:
 
     student: Shape
     teacher: Shape
+    level: Level = "text"
+    answers: Answers = "classes"
     several: bool = False
     classes: int | None = None
     auto: LayerMap | None = None
@@ -81,11 +84,22 @@ def name_of(term: recipe.AnyTerm) -> str:
 
 
 def weights_of(term: recipe.PerExample, seen: Seen) -> Tensor | None:
-    """How much each example of a batch counts for a term against the teacher, [B]; None where all count alike."""
-    focus = focus_of(term, seen)
-    if focus is None or seen.weights is None:
-        return seen.weights if focus is None else focus
-    return focus * seen.weights
+    """How much each decision of a batch counts for a term against the teacher, [N]; None where all count alike."""
+    focus, weights = focus_of(term, seen), seen.weights
+    if weights is not None and seen.owners is not None:
+        weights = weights[seen.owners]
+    if focus is None or weights is None:
+        return weights if focus is None else focus
+    return focus * weights
+
+
+def text_weights_of(term: recipe.PerExample, seen: Seen) -> Tensor | None:
+    """How much each text of a batch counts for a term, [B]: as much as its decisions on the mean; None: all alike."""
+    weights = weights_of(term, seen)
+    if weights is None or seen.owners is None:
+        return weights
+    sums = torch.zeros(len(seen.mask), device=weights.device).index_add(0, seen.owners, weights)
+    return sums / torch.bincount(seen.owners, minlength=len(seen.mask)).clamp(min=1)
 
 
 def focus_of(term: recipe.PerExample, seen: Seen) -> Tensor | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kd_deploy.distill.objectives import structure
 from kd_deploy.distill.objectives.attention import attention_kl, attention_mse, attention_scores, relation_kl
 from kd_deploy.distill.objectives.features import cls_distance, hidden_distance, pooled
-from kd_deploy.distill.terms.ground import Ground, mean, name_of, teacher_names, unfit, weights_of
+from kd_deploy.distill.terms.ground import Ground, mean, name_of, teacher_names, text_weights_of, unfit
 from kd_deploy.distill.terms.term import Seen, Term
 from kd_deploy.recipe import objective as recipe
 
@@ -51,7 +51,7 @@ def cls(term: recipe.Cls, ground: Ground) -> Term:
     names = _named("hidden", ground.pairs(term, term.layers))
 
     def compute(seen: Seen) -> Tensor:
-        weights, first = weights_of(term, seen), partial(pooled, mask=seen.mask, how="first")
+        weights, first = text_weights_of(term, seen), partial(pooled, mask=seen.mask, how="first")
         states = [(first(seen.student[low]), first(seen.teacher[high])) for low, high in names]
         return mean([cls_distance(low, high, weights=weights) for low, high in states])
 
@@ -76,7 +76,7 @@ def attention(term: recipe.AttentionMse | recipe.AttentionKl, ground: Ground) ->
     distance = attention_mse if isinstance(term, recipe.AttentionMse) else attention_kl
 
     def compute(seen: Seen) -> Tensor:
-        weights = weights_of(term, seen)
+        weights = text_weights_of(term, seen)
         losses = []
         for query, key in zip(queries, keys, strict=True):
             low = attention_scores(seen.student[query[0]].float(), seen.student[key[0]].float(), heads=low_heads)
@@ -106,7 +106,7 @@ def relations(term: recipe.Relations, ground: Ground) -> Term:
     names = [name for kind in term.of for name in _named(kind, ground.pairs(term, term.layers))]
 
     def compute(seen: Seen) -> Tensor:
-        relate = partial(relation_kl, mask=seen.mask, heads=heads, weights=weights_of(term, seen))
+        relate = partial(relation_kl, mask=seen.mask, heads=heads, weights=text_weights_of(term, seen))
         return mean([relate(seen.student[low], seen.teacher[high]) for low, high in names])
 
     return _term(term, names, compute)
@@ -141,7 +141,7 @@ def _projected(term: recipe.Hidden | recipe.Embedding, names: Names, *, widths: 
     projections = nn.ModuleList(nn.Linear(*widths, bias=False) if differ else nn.Identity() for _ in names)
 
     def compute(seen: Seen) -> Tensor:
-        distance = partial(hidden_distance, mask=seen.mask, distance=term.distance, weights=weights_of(term, seen))
+        distance = partial(hidden_distance, mask=seen.mask, distance=term.distance, weights=text_weights_of(term, seen))
         return mean(
             [
                 distance(project(seen.student[low].float()), seen.teacher[high])

@@ -14,6 +14,7 @@ from kd_deploy.distill.terms.ground import LOGITS, Ground, focus_of, name_of, te
 from kd_deploy.distill.terms.term import Seen, Term, scheduled
 from kd_deploy.recipe import objective as recipe
 
+SOFT = "use soft_targets"
 DIVERGENCES: dict[type[recipe.AnyTerm], Callable[[Any], Callable[..., Tensor]]] = {
     recipe.SoftTargets: lambda _: logits.soft_target_kl,
     recipe.ReverseKl: lambda _: logits.reverse_kl,
@@ -25,14 +26,21 @@ DIVERGENCES: dict[type[recipe.AnyTerm], Callable[[Any], Callable[..., Tensor]]] 
 }
 
 
-def hard_labels(term: recipe.HardLabels, _ground: Ground | None) -> Term:
-    """Cross-entropy with the labels."""
+def hard_labels(term: recipe.HardLabels, ground: Ground | None) -> Term:
+    """Cross-entropy with the labels, or the squared distance from them where they are numbers.
+
+    Raises:
+        RecipeError: There are no labels.
+    """
+    if ground is not None and ground.answers == "vector":
+        raise unfit(term, "needs labels, and vectors have none", hint="use logit_mse")
 
     def compute(seen: Seen) -> Tensor:
         weights, labelled = focus_of(term, seen), seen.labelled
         if not labelled.all():
             weights = labelled.float() if weights is None else weights * labelled
-        targets = seen.targets.clamp(min=0)
+        known = labelled[:, None] if seen.several else labelled
+        targets = torch.where(known, seen.targets, torch.zeros_like(seen.targets))
         return hard_label_loss(seen.student["logits"], targets, smoothing=term.smoothing, weights=weights)
 
     return Term(name_of(term), weight=term.weight, compute=compute, teacher=teacher_names(term, ()))
@@ -42,9 +50,11 @@ def logit_mse(term: recipe.LogitMse, ground: Ground) -> Term:
     """Squared distance of the logits.
 
     Raises:
-        RecipeError: It is to compare z-scores where they say nothing.
+        RecipeError: It is to compare z-scores where they say nothing, or the places of spans.
     """
     _check_standardise(term, ground)
+    if ground.level == "span":
+        raise unfit(term, "compares classes, and a span is a choice among as many places as a text has", hint=SOFT)
 
     def compute(seen: Seen) -> Tensor:
         student, teacher = seen.student["logits"], seen.teacher["logits"]
@@ -59,11 +69,10 @@ def softened(term: recipe.Softened, ground: Ground) -> Term:
     """A divergence between softened distributions.
 
     Raises:
-        RecipeError: It needs one label a text, or three classes, and these are others.
+        RecipeError: It needs classes, or one label a text, or three classes, and these are others.
     """
+    _check_softened(term, ground)
     _check_standardise(term, ground)
-    if ground.several and isinstance(term, recipe.Decoupled):
-        raise unfit(term, "needs one label a text, and these may have several", hint="use soft_targets")
     divergence = DIVERGENCES[type(term)](term)
 
     def compute(seen: Seen) -> Tensor:
@@ -85,7 +94,17 @@ def softened(term: recipe.Softened, ground: Ground) -> Term:
     return Term(name_of(term), weight=term.weight, compute=compute, teacher=LOGITS)
 
 
+def _check_softened(term: recipe.Softened, ground: Ground) -> None:
+    if ground.answers != "classes":
+        raise unfit(term, f"compares classes, and the answer is a {ground.answers}", hint="use logit_mse")
+    if ground.level == "span" and isinstance(term, recipe.Relational):
+        raise unfit(term, "compares each class over the batch, and places differ from text to text", hint=SOFT)
+    if ground.several and isinstance(term, recipe.Decoupled):
+        raise unfit(term, "needs one label a text, and these may have several", hint=SOFT)
+
+
 def _check_standardise(term: recipe.Softened | recipe.LogitMse, ground: Ground) -> None:
-    if term.standardise and (ground.several or ground.classes == 2):  # noqa: PLR2004
-        kind = "several labels a text" if ground.several else "two classes"
+    single = ground.answers == "number" or ground.level == "span"
+    if term.standardise and (ground.several or single or ground.classes == 2):  # noqa: PLR2004
+        kind = "several labels a text" if ground.several else "such answers" if single else "two classes"
         raise unfit(term, f"has standardise, and with {kind} z-scores lose the answer", hint="set standardise: false")

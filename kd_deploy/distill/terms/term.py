@@ -13,7 +13,10 @@ from kd_deploy.recipe.section import Schedule
 class Seen:
     """One batch as an objective sees it: the signals of both models, the labels, and how far the training is.
 
-    A target below 0 is a text without a label. `weights` [B], 0 to 1, say how much the teacher counts; None: 1.
+    The logits [N, C] of both, and `targets`, are a row for each decision: a text, a token, a place among tokens. All
+    other signals are a row for each text. `owners` [N] are the texts of the decisions; None: one each, in order. A
+    target below 0, or that is no number, is a decision without a label. `weights` [B], 0 to 1, say how much the
+    teacher counts; None: 1.
     """
 
     student: Mapping[str, Tensor]
@@ -22,11 +25,14 @@ class Seen:
     targets: Tensor
     share: float = 0.0
     weights: Tensor | None = None
+    owners: Tensor | None = None
 
     @property
     def labelled(self) -> Tensor:
-        """Which examples have a label, [B], bool."""
-        return self.targets.flatten(1).ge(0).all(dim=1) if self.several else self.targets.ge(0)
+        """Which decisions have a label, [N], bool."""
+        if self.several:
+            return self.targets.flatten(1).ge(0).all(dim=1)
+        return self.targets.isfinite() if self.targets.is_floating_point() else self.targets.ge(0)
 
     @property
     def several(self) -> bool:

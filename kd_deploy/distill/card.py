@@ -1,0 +1,79 @@
+"""The README.md of a bundle: what it is, where it comes from, how to use it, and what it cannot do."""
+
+from kd_deploy.manifest import Manifest, TaskRecord
+from kd_deploy.tasks.registry import TASKS
+
+CARD = """---
+pipeline_tag: {task}
+tags: [kd-deploy, knowledge-distillation]
+---
+# {title}
+
+A {architecture} for {task} with {millions:.1f} million parameters, written by kd-deploy {version} on {created}.
+
+| | |
+|---|---|
+{classes}{tasks}| longest input | {max_length} tokens; the rest is cut |
+| teacher | {teacher} |
+| objective | {objective} |
+| on validation | {metrics} |
+
+## Use
+
+```python
+from kd_deploy import runtime
+
+with runtime.load("PATH") as model:
+    print(model.predict([{example}]))
+```
+
+`bundle.json` holds the SHA-256 of every file, what each ONNX graph was checked against, and the lineage.
+
+## Limits
+
+It was judged on data like its own; measure it on yours with `kd-deploy evaluate PATH --data FILE`.
+{limit}
+"""
+LIMITS = {
+    "text-classification": "It gives one of its classes to any text, whatever the text is about.",
+    "token-classification": "It finds names such as those that it was trained on; other kinds it does not know.",
+    "question-answering": "It answers with a part of the context, and may do so where the context has no answer.",
+    "sentence-similarity": "Its scores are on the scale of those that it was trained on, and may lie outside of it.",
+    "sentence-embedding": "Its vectors can be compared with one another, and not with those of another model.",
+}
+
+
+def model_card(manifest: Manifest, *, title: str) -> str:
+    """The README.md of a bundle."""
+    return CARD.format(
+        title=title,
+        task=manifest.task,
+        architecture=manifest.architecture,
+        millions=manifest.parameters / 1e6,
+        version=manifest.kd_deploy,
+        created=manifest.created,
+        classes=_classes(manifest),
+        tasks="".join(_row_of(name, task) for name, task in manifest.tasks.items()),
+        max_length=manifest.max_length,
+        teacher=manifest.lineage.teacher or "none",
+        objective=", ".join(manifest.lineage.objective) or "none",
+        metrics=_told(manifest.metrics),
+        example='("a text", "another text")' if len(TASKS[manifest.task].INPUTS) > 1 else '"a text"',
+        limit=LIMITS[manifest.task],
+    )
+
+
+def _classes(manifest: Manifest) -> str:
+    if TASKS[manifest.task].ANSWERS != "classes" or TASKS[manifest.task].LEVEL == "span":
+        return ""
+    kind = "of each token" if TASKS[manifest.task].LEVEL == "token" else manifest.problem_type.replace("_", " ")
+    return f"| classes | {', '.join(manifest.labels)} |\n| kind | {kind} |\n"
+
+
+def _row_of(name: str, task: TaskRecord) -> str:
+    kind = task.problem_type.replace("_", " ")
+    return f'| task `{name}`, by `model.task("{name}")` | {kind}: {", ".join(task.labels)}; {_told(task.metrics)} |\n'
+
+
+def _told(metrics: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "not measured"

@@ -1,0 +1,60 @@
+"""What goes together in a recipe: the students of a task, its ways to teach, and its usual objective."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+TaskName = Literal[
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "sentence-similarity",
+    "sentence-embedding",
+]
+STUDENTS: dict[TaskName, tuple[str, ...]] = {
+    "text-classification": ("transformer", "bilstm", "static"),
+    "token-classification": ("transformer", "bilstm"),
+    "question-answering": ("transformer", "bilstm"),
+    "sentence-similarity": ("transformer",),
+    "sentence-embedding": ("transformer", "static"),
+}
+# Where the answers are no classes, a divergence between distributions says nothing.
+OBJECTIVES: dict[str, list[dict[str, Any]]] = {
+    "sentence-similarity": [{"term": "logit_mse", "weight": 0.9}, {"term": "hard_labels", "weight": 0.1}],
+    "sentence-embedding": [{"term": "logit_mse"}],
+}
+WITHOUT_LABELS = ("sentence-embedding",)
+
+
+def with_objective(document: dict[str, Any]) -> dict[str, Any]:
+    """The recipe with the usual objective of its task in every stage that names none."""
+    usual = OBJECTIVES.get(str(document.get("task")))
+    if usual is None:
+        return document
+    given = document.get("distill", {})
+    stages = [
+        {"objective": usual} | stage if isinstance(stage, dict) else stage
+        for stage in (given if isinstance(given, list) else [given])
+    ]
+    return {**document, "distill": stages if isinstance(given, list) else stages[0]}
+
+
+def unfit(recipe: Any) -> Iterator[str]:
+    """What in a recipe does not fit its task, as sentences; `recipe` is a Recipe."""
+    architecture, task = recipe.student.architecture, recipe.task
+    if architecture not in STUDENTS[task]:
+        yield f"student.architecture: {architecture} is none for {task}: choose one of {', '.join(STUDENTS[task])}"
+    if task == "text-classification":
+        return
+    teacher = recipe.teacher
+    further = {
+        "tasks": bool(recipe.tasks),
+        "teacher.endpoint": bool(teacher and teacher.endpoint),
+        "several teachers": bool(teacher and teacher.several),
+        "distill.active": any(stage.active for stage in recipe.stages),
+        "distill.samples": not all(stage.samples.all_count for stage in recipe.stages),
+    }
+    for what, given in further.items():
+        if given:
+            yield f"{what}: for text-classification alone, and this is {task}"
+    if task in WITHOUT_LABELS and teacher and teacher.finetune:
+        yield f"teacher.finetune: {task} has no labels to learn from: name a teacher that is trained already"

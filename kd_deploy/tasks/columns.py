@@ -1,0 +1,78 @@
+"""Columns of a table as a task reads them: texts, pairs of texts, names of classes."""
+
+import numpy as np
+
+from kd_deploy.data.table import Table
+from kd_deploy.errors import DataError
+from kd_deploy.tasks.encoding import TextInput
+
+SEPARATOR = "|"
+
+
+def texts_or_pairs(table: Table) -> tuple[TextInput, ...]:
+    """The column text, or the pairs of text and text_pair where that column is there.
+
+    Raises:
+        DataError: A text is empty or no text; the line is named.
+    """
+    firsts = texts(table, "text")
+    if "text_pair" not in table.columns:
+        return firsts
+    return tuple(zip(firsts, texts(table, "text_pair"), strict=True))
+
+
+def texts(table: Table, column: str) -> tuple[str, ...]:
+    """A column of texts.
+
+    Raises:
+        DataError: A text is empty or no text; the line is named.
+    """
+    return tuple(_text(table, column, row) for row in range(len(table)))
+
+
+def label_rows(table: Table) -> list[tuple[str, ...]]:
+    """The names of the classes of each row: those of the column labels, else the one of label.
+
+    Raises:
+        DataError: Neither column is there, or a label is null or no name; the line is named.
+    """
+    if "labels" in table.columns:
+        return [_several(table, row) for row in range(len(table))]
+    if "label" in table.columns:
+        return [(_label(table, table.columns["label"][row], row),) for row in range(len(table))]
+    raise DataError(
+        f"{table.source} has no column label (one class) or labels (several classes)",
+        hint="name the column in the recipe, as in data.columns: {label: sentiment}",
+    )
+
+
+def _several(table: Table, row: int) -> tuple[str, ...]:
+    value = table.columns["labels"][row]
+    if isinstance(value, str):
+        value = [part for part in value.split(SEPARATOR) if part]
+    if not isinstance(value, list | tuple | np.ndarray):
+        raise DataError(
+            f"{table.place(row)}: labels is {value!r}, not a list of classes",
+            hint=f"write a JSON list, or names joined by {SEPARATOR}",
+        )
+    return tuple(dict.fromkeys(_label(table, one, row) for one in value))
+
+
+def _label(table: Table, value: object, row: int) -> str:
+    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN is the one value unlike itself
+        raise DataError(f"{table.place(row)}: label is null", hint="correct or remove the row")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    if isinstance(value, str | bool | int | np.integer):
+        return str(value)
+    raise DataError(f"{table.place(row)}: label {value!r} is not the name of a class", hint="correct the row")
+
+
+def _text(table: Table, column: str, row: int) -> str:
+    value = table.columns[column][row]
+    if not isinstance(value, str):
+        kind = "null" if value is None else type(value).__name__
+        raise DataError(f"{table.place(row)}: {column} is {kind}, not a text", hint="correct or remove the row")
+    if not value.strip():
+        raise DataError(f"{table.place(row)}: {column} is empty", hint="correct or remove the row")
+    return value

@@ -1,0 +1,263 @@
+"""Extractive question answering: which part of a context answers a question, if any does."""
+
+import re
+import string
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from reprlib import repr as brief
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.data.table import Table
+from kd_deploy.errors import DataError, UsageError
+from kd_deploy.tasks.columns import texts
+from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
+from kd_deploy.tasks.scoring import summed
+from kd_deploy.tasks.task import (
+    UNKNOWN,
+    Accepted,
+    Answers,
+    Examples,
+    LabelSpace,
+    Level,
+    Piece,
+    Prediction,
+    Reading,
+    Readings,
+)
+from kd_deploy.tasks.windows import windows
+
+NAME = "question-answering"
+LEVEL: Level = "span"
+ANSWERS: Answers = "classes"
+OUTPUTS = ("start_logits", "end_logits")
+REQUIRED = ("context", "question")
+OPTIONAL = ("answers", "answer", "start")
+INPUTS = ("question", "context")
+MOST_TOKENS = 30  # of an answer
+NONE = 0.5  # the probability of no answer above which none is given
+BEST = 20  # starts, and ends, of a piece that are tried with one another
+SAMPLE: tuple[TextInput, ...] = (
+    ("Who repaired the clock?", "The clock on the town hall stood still for a year. Ada Brandt repaired it in May."),
+    ("How long is the tunnel?", "The tunnel under the river is 1,200 metres long. Walking through it takes a while."),
+    ("When does it open?", "The museum is closed on Mondays. On other days it opens at ten. Children pay nothing."),
+)
+_HINT = 'give "answers": [{"text": "...", "start": 17}], [] where there is no answer, or the columns answer and start'
+_LISTS = (list, tuple, np.ndarray)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question: a text, its characters in the context, its probability, and that of none."""
+
+    text: str
+    start: int
+    end: int
+    score: float  # of the likeliest text, even where the likelier is that there is none
+    no_answer: float
+
+
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
+    """The two places to find, for any table and teacher."""
+    return LabelSpace(task=NAME, names=("start", "end"), problem_type="single_label_classification")
+
+
+def read_examples(table: Table, labels: LabelSpace) -> Examples:
+    """The rows of a table as pairs of question and context, and the answers that are accepted.
+
+    Raises:
+        DataError: No answers, a text that is empty, or an answer that is not in its context; the line is named.
+    """
+    inputs = read_inputs(table)
+    targets = tuple(_accepted(table, row, context=context) for row, (_, context) in enumerate(inputs))
+    return Examples(inputs=inputs, targets=targets, labels=labels, source=table.source, sha256=table.sha256)
+
+
+def read_inputs(table: Table) -> tuple[tuple[str, str], ...]:
+    """The pairs of question and context of a table whose answers do not matter."""
+    return tuple(zip(texts(table, "question"), texts(table, "context"), strict=True))
+
+
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
+    """The inputs, each with as much of its context as a model reads at once, several times where it has to be.
+
+    Raises:
+        UsageError: An input is not a pair.
+    """
+    for position, one in enumerate(inputs):
+        if isinstance(one, str):
+            raise UsageError(f"input {position} is one text", hint="give the pair (question, context)")
+    return windows(inputs, encoder)
+
+
+def aims(examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded]) -> Sequence[NDArray[np.generic]]:
+    """The first and last token [2] of the first accepted answer; the first token, twice, where it is not there."""
+    return [np.array(_aim(*both, examples=examples), dtype=np.int64) for both in zip(pieces, encoded, strict=True)]
+
+
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
+    """The text of every answer."""
+    return tuple(one.text for one in answers(readings, examples.labels))
+
+
+def references(examples: Examples) -> tuple[Prediction, ...]:
+    """The accepted texts of every example; none where there is no answer."""
+    return tuple(target.texts for target in cast("Sequence[Accepted]", examples.targets))
+
+
+def answers(readings: Readings, labels: LabelSpace) -> list[Answer]:  # noqa: ARG001 - as every task's
+    """The answer to every input."""
+    return [_answer(of_pieces) for of_pieces in readings]
+
+
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+    """An answer as its JSON line: the text, its probability, its characters, and the probability of none."""
+    given = cast("Answer", answer)
+    score, no_answer = round(given.score, 6), round(given.no_answer, 6)
+    return {"answer": given.text, "score": score, "start": given.start, "end": given.end, "no_answer": no_answer}
+
+
+def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+    """F1 over the words of an answer."""
+    return "f1"
+
+
+def statistics(
+    predictions: Sequence[Prediction],
+    references: Sequence[Prediction],
+    labels: LabelSpace,  # noqa: ARG001 - as every task's
+) -> NDArray[np.float64]:
+    """Whether a row's text is an accepted one, and the F1 of its words with the nearest of these: [N, 2]."""
+    found = np.zeros((len(references), 2), dtype=np.float64)
+    for row, (text, accepted) in enumerate(zip(predictions, references, strict=True)):
+        own, others = _words(text), [_words(other) for other in cast("tuple[str, ...]", accepted) or ("",)]
+        found[row] = own in others, max(_f1(own, other) for other in others)
+    return found
+
+
+def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """Means over the rows of F1 and of exact matches, from 0 to 1."""
+    sums, total = summed(statistics, counts)
+    return {"f1": float(sums[1] / total), "exact_match": float(sums[0] / total)}
+
+
+def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
+    """The mean F1 between the words of the two answers to a row."""
+    return float(np.mean([_f1(_words(one), _words(other)) for one, other in zip(left, right, strict=True)]))
+
+
+def _accepted(table: Table, row: int, *, context: str) -> Accepted:
+    place = table.place(row)
+    found = [(text, _located(text, start, context=context, place=place)) for text, start in _given(table, row)]
+    return Accepted(tuple(text for text, _ in found), tuple(start for _, start in found))
+
+
+def _given(table: Table, row: int) -> list[tuple[str, object]]:
+    """The texts of a row, without empty ones, and their starts as they are written."""
+    if "answers" in table.columns:
+        pairs = _listed(table.columns["answers"][row], table.place(row))
+    elif "answer" in table.columns:
+        pairs = [(table.columns["answer"][row], table.columns["start"][row] if "start" in table.columns else None)]
+    else:
+        raise DataError(f"{table.source} has no column answers or answer", hint=_HINT)
+    for text, _ in pairs:
+        if not isinstance(text, str):
+            raise DataError(f"{table.place(row)}: the answer {brief(text)} is not a text", hint=_HINT)
+    return [(text, start) for text, start in pairs if isinstance(text, str) and text.strip()]
+
+
+def _listed(value: object, place: str) -> list[tuple[object, object]]:
+    if isinstance(value, Mapping):  # columns within the row, as Hugging Face writes them
+        written: Any = value.get("text")
+        starts: Any = value.get("answer_start")
+        if isinstance(written, _LISTS) and isinstance(starts, _LISTS) and len(written) == len(starts):
+            return list(zip(written, starts, strict=True))
+    elif isinstance(value, _LISTS) and all(isinstance(one, Mapping) for one in value):
+        return [(one.get("text"), one.get("start", one.get("answer_start"))) for one in value]
+    raise DataError(f"{place}: answers is {brief(value)}, not a list of answers", hint=_HINT)
+
+
+def _located(text: str, start: object, *, context: str, place: str) -> int:
+    """The character at which an answer begins."""
+    if start is None or start == "":
+        start = context.find(text)
+        if start < 0:
+            raise DataError(f"{place}: the answer {brief(text)} is nowhere in the context", hint="copy it from there")
+    written = str(start)
+    if not written.removeprefix("-").isdecimal():
+        raise DataError(f"{place}: start is {start!r}, not the number of a character", hint=_HINT)
+    there = context[int(written) :][: len(text)] if written.isdecimal() else ""
+    if there != text:
+        message = f"{place}: at character {start} of the context stands {brief(there)}, not {brief(text)}"
+        raise DataError(message, hint="count characters, not bytes, from 0")
+    return int(written)
+
+
+def _context(encoded: Encoded) -> tuple[int, list[tuple[int, int]]]:
+    """The first token of the context, and the characters of all its tokens."""
+    places = cast("Places", encoded.places)
+    first = places.texts.index(1) if 1 in places.texts else 0
+    return first, places.characters[first : first + places.texts.count(1)]
+
+
+def _aim(piece: Piece, encoded: Encoded, *, examples: Examples) -> tuple[int, int]:
+    if piece.row >= len(examples):
+        return UNKNOWN, UNKNOWN
+    target = cast("Accepted", examples.targets[piece.row])
+    if not target.texts:
+        return 0, 0
+    before, places = _context(encoded)
+    text, start = target.texts[0].rstrip(), target.starts[0] - piece.start
+    first = bisect_right(places, start, key=itemgetter(1))
+    last = bisect_left(places, start + len(text), key=itemgetter(0)) - 1
+    is_here = 0 <= start <= len(piece.input[1]) - len(text) and first <= last
+    return (before + first, before + last) if is_here else (0, 0)
+
+
+def _answer(readings: Sequence[Reading]) -> Answer:
+    spans: dict[tuple[int, int, str], float] = {}
+    for reading in readings:
+        for span, score in _spans(reading):
+            spans[span] = max(score, spans.get(span, score))
+    none = min(reading.logits[0].sum(dtype=np.float64) for reading in readings)
+    logits = np.array([none, *spans.values()])
+    raised = np.exp(logits - logits.max())
+    no_answer, *scores = (raised / raised.sum()).tolist()
+    pairs = zip(scores, spans, strict=True)
+    score, (start, end, text) = max(pairs, key=itemgetter(0), default=(0.0, (0, 0, "")))
+    return Answer("", 0, 0, score, no_answer) if no_answer > NONE else Answer(text, start, end, score, no_answer)
+
+
+def _spans(reading: Reading) -> Iterator[tuple[tuple[int, int, str], float]]:
+    """The likely spans of a piece: their characters in the whole context, their texts, and their logits."""
+    piece, (before, places) = reading.piece, _context(reading.encoded)
+    logits = reading.logits[before : before + len(places)].astype(np.float64)  # [n, 2]
+    starts, ends = np.argsort(-logits, axis=0, kind="stable")[:BEST].T
+    more = ends - starts[:, None]  # tokens after the first, [starts, ends]
+    rows, columns = np.nonzero((more >= 0) & (more < MOST_TOKENS))
+    firsts, lasts = starts[rows], ends[columns]
+    scores = logits[firsts, 0] + logits[lasts, 1]
+    for first, last, score in zip(firsts.tolist(), lasts.tolist(), scores.tolist(), strict=True):
+        start, end = places[first][0], places[last][1]
+        if start < end:
+            yield (piece.start + start, piece.start + end, piece.input[1][start:end]), score
+
+
+def _words(text: object) -> list[str]:
+    """What is compared of a text; a character of a script without spaces is a word."""
+    plain = _ARTICLES.sub(" ", str(text).lower().translate(_NO_PUNCTUATION))
+    return _WITHOUT_SPACES.sub(r" \g<0> ", plain).split()
+
+
+def _f1(left: Sequence[str], right: Sequence[str]) -> float:
+    if not left or not right:
+        return float(left == right)
+    return 2 * (Counter(left) & Counter(right)).total() / (len(left) + len(right))
