@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kd_deploy.bundle import Bundle
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported
 

@@ -16,6 +16,7 @@ TASKS = (  # those that recipes know; what they know of them is too heavy for --
     "question-answering",
     "sentence-similarity",
     "sentence-embedding",
+    "fill-mask",
 )
 
 

@@ -33,7 +33,7 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
     one = bundle.manifest
     lines = [
         f"{bundle.path}: {one.architecture} for {one.task}, {one.parameters / 1e6:.1f} M parameters",
-        f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}",
+        *([f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}"] if one.labels else []),
         *(
             f"task {name} ({task.problem_type.replace('_', ' ')}), output {task.output}: {', '.join(task.labels)}"
             for name, task in one.tasks.items()

@@ -54,7 +54,7 @@ def given(texts: list[str], task: "Task") -> "list[TextInput]":
         return list(texts)
     if len(texts) % 2:
         raise UsageError(
-            f"{task.NAME} reads pairs, and there are {len(texts)} texts",
+            f"{task.NAME} reads pairs, and the number of texts given is {len(texts)}",
             hint=f"give a {names[0]} and a {names[1]} each",
         )
     return list(zip(texts[::2], texts[1::2], strict=True))
@@ -89,14 +89,18 @@ def input_names(task: "Task") -> tuple[str, ...]:
 
 def _object(line: str, number: int, task: "Task") -> "TextInput":
     names = input_names(task)
-    pairs = ', or with "text_pair"' if PAIR in task.OPTIONAL else ""
+    may_pair = PAIR in task.OPTIONAL and task.ANSWERS != "vector"
+    pairs = ', or with "text_pair"' if may_pair else ""
     shape = ", ".join(f'"{name}": "..."' for name in names)
     hint = f"write {{{shape}}}{pairs}; a text that starts with a brace goes in that form too"
     try:
         value = json.loads(line)
     except ValueError as error:
         raise DataError(f"stdin line {number} starts with a brace and is not JSON", hint=hint) from error
-    wanted = (*names, *((PAIR,) if PAIR in task.OPTIONAL and value.get(PAIR) is not None else ()))
+    paired = value.get(PAIR) is not None and PAIR not in names
+    if paired and not may_pair:
+        raise DataError(f"stdin line {number} has a text_pair, and {task.NAME} reads single texts", hint=hint)
+    wanted = (*names, *((PAIR,) if paired else ()))
     parts = [value.get(name) for name in wanted]
     for name, part in zip(wanted, parts, strict=True):
         if not isinstance(part, str):

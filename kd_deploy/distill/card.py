@@ -39,6 +39,7 @@ LIMITS = {
     "token-classification": "It finds names such as those that it was trained on; other kinds it does not know.",
     "question-answering": "It answers with a part of the context, and may do so where the context has no answer.",
     "sentence-similarity": "Its scores are on the scale of those that it was trained on, and may lie outside of it.",
+    "fill-mask": "It knows words as they stood in its training texts; for a task, a student starts from it.",
     "sentence-embedding": "Its vectors can be compared with one another, and not with those of another model.",
 }
 
@@ -64,7 +65,7 @@ def model_card(manifest: Manifest, *, title: str) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
-    if TASKS[manifest.task].ANSWERS != "classes" or TASKS[manifest.task].LEVEL == "span":
+    if not manifest.labels or TASKS[manifest.task].ANSWERS != "classes" or TASKS[manifest.task].LEVEL == "span":
         return ""
     kind = "of each token" if TASKS[manifest.task].LEVEL == "token" else manifest.problem_type.replace("_", " ")
     return f"| classes | {', '.join(manifest.labels)} |\n| kind | {kind} |\n"

@@ -15,7 +15,7 @@ def auto_class(task: str) -> Any:
 
 def label_fields(labels: LabelSpace) -> dict[str, Any]:
     """The fields of config.json that say what the logits mean; none where that is always the same."""
-    if labels.task in ("question-answering", "sentence-embedding"):
+    if labels.task in ("question-answering", "sentence-embedding", "fill-mask"):
         return {}
     fields = {
         "num_labels": len(labels.names),

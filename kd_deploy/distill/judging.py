@@ -5,7 +5,9 @@ from torch import nn
 from kd_deploy.distill.precision import Format, autocast
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.torch_runner import read_all
+from kd_deploy.tasks.pieces import in_turns
 from kd_deploy.tasks.registry import scores, task_of
+from kd_deploy.tasks.task import Prediction
 
 
 def evaluate_model(
@@ -14,5 +16,8 @@ def evaluate_model(
     """The scores of a model on the rows of a task, whose logits lie at `columns` among all."""
     examples, device = data.examples, next(model.parameters()).device
     task, context = task_of(examples.labels), autocast(number_format, device)
-    readings = read_all(model, data.encoder, examples.inputs, task=task, columns=columns, context=context)
-    return scores(task.predictions(readings, examples), examples)
+    found: list[Prediction] = []
+    for some in in_turns(examples, task):
+        readings = read_all(model, data.encoder, some.inputs, task=task, columns=columns, context=context)
+        found += task.predictions(readings, some)
+    return scores(found, examples)

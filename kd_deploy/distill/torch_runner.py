@@ -20,6 +20,7 @@ from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.predictor import Predictor, heads_of
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, lay_out
+from kd_deploy.tasks.pieces import reading_of
 from kd_deploy.tasks.registry import graph_outputs, task_of
 from kd_deploy.tasks.task import Reading, Task
 
@@ -209,7 +210,7 @@ def read_all(
     shown = _logits_of_all(model, encoder, encoded, context=context)
     found: list[list[Reading]] = [[] for _ in inputs]
     for piece, one, logits in zip(pieces, encoded, shown, strict=True):
-        found[piece.row].append(Reading(piece, one, logits[..., columns]))
+        found[piece.row].append(reading_of(piece, one, logits[..., columns]))
     return found
 
 

@@ -49,6 +49,12 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
 def _answers(target: AnyTarget, examples: Examples) -> tuple[Prediction, ...]:
     progress.say(f"evaluating {target.name.name} on {len(examples)} rows")
     with target.open() as predictor:
+        if predictor.labels.task != examples.labels.task:
+            raise DataError(
+                f"{target.path} is for {predictor.labels.task}, and {examples.source} was read for "
+                f"{examples.labels.task}",
+                hint="compare models of one task",
+            )
         if predictor.labels.names != examples.labels.names:
             raise DataError(
                 f"{target.path} has the classes {list(predictor.labels.names)}, {examples.source} has "

@@ -233,7 +233,7 @@ class Running:
     def _rows(self) -> list[str]:
         unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
         data = self.recipe.data
-        drawn = [str(data.seed), str(data.split)]  # of one file, other rows may be train and validation
+        drawn = [str(data.seed), str(data.split), str(data.train_limit)]  # of one file, other rows may be train
         return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *drawn]
 
 

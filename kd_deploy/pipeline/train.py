@@ -14,6 +14,7 @@ from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
+from kd_deploy.recipe.fitting import WITHOUT_LABELS
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
@@ -26,6 +27,8 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
         RecipeError: The recipe has no teacher.finetune.
     """
     if recipe.teacher is None or recipe.teacher.finetune is None:
+        if recipe.task in WITHOUT_LABELS:
+            raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
     require_ours(output, marker=MANIFEST)
     processes.join()

@@ -30,6 +30,9 @@ class TaskData(Section):
     train: str | None = Field(
         None, description="A .jsonl, .csv, .tsv or .parquet file (or .gz of it), a folder, a hub id."
     )
+    train_limit: PositiveInt | None = Field(
+        None, description="Most rows of train; more are drawn from at random. Left out: all."
+    )
     validation: str | None = Field(None, description="Left out: a tenth of train is held back.")
     test: str | None = Field(None, description="Read once, at the end. Left out: the report is on validation.")
     split: tuple[Share, Share, Share] | None = Field(

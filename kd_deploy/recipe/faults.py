@@ -34,6 +34,12 @@ def describe_faults(
     return [_describe(fault, model=model, places=places) for fault in kept]
 
 
+def place_of(path: str, text: str, overrides: Sequence[str] = ()) -> str:
+    """Where a key such as `student.layers` was written, as a fault names it."""
+    places = _Places(text, frozenset(override.partition("=")[0] for override in overrides))
+    return places.of(list(path.split(".")))
+
+
 @dataclass(frozen=True, slots=True)
 class _Places:
     """Where a key was written: in a line of the file, or after --set."""

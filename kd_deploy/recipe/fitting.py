@@ -9,6 +9,7 @@ TaskName = Literal[
     "question-answering",
     "sentence-similarity",
     "sentence-embedding",
+    "fill-mask",
 ]
 STUDENTS: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("transformer", "bilstm", "static"),
@@ -16,6 +17,7 @@ STUDENTS: dict[TaskName, tuple[str, ...]] = {
     "question-answering": ("transformer", "bilstm"),
     "sentence-similarity": ("transformer",),
     "sentence-embedding": ("transformer", "static"),
+    "fill-mask": ("transformer",),
 }
 # Where the answers are no classes, a divergence between distributions says nothing.
 OBJECTIVES: dict[str, list[dict[str, Any]]] = {
@@ -38,23 +40,26 @@ def with_objective(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "distill": stages if isinstance(given, list) else stages[0]}
 
 
-def unfit(recipe: Any) -> Iterator[str]:
-    """What in a recipe does not fit its task, as sentences; `recipe` is a Recipe."""
-    architecture, task = recipe.student.architecture, recipe.task
-    if architecture not in STUDENTS[task]:
-        yield f"student.architecture: {architecture} is none for {task}: choose one of {', '.join(STUDENTS[task])}"
+def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
+    """The keys of a recipe, a Recipe, that do not fit its task, and why not."""
+    architecture, task, teacher = recipe.student.architecture, recipe.task, recipe.teacher
+    known = STUDENTS[task]
+    if architecture not in known:
+        choice = f"choose {known[0]}" if len(known) == 1 else f"choose one of {', '.join(known)}"
+        yield "student.architecture", f"{architecture} is none for {task}: {choice}"
     if task == "text-classification":
         return
-    teacher = recipe.teacher
-    further = {
+    given = {
         "tasks": bool(recipe.tasks),
         "teacher.endpoint": bool(teacher and teacher.endpoint),
-        "several teachers": bool(teacher and teacher.several),
+        "teacher.model": bool(teacher and teacher.several),
         "distill.active": any(stage.active for stage in recipe.stages),
         "distill.samples": not all(stage.samples.all_count for stage in recipe.stages),
     }
-    for what, given in further.items():
-        if given:
-            yield f"{what}: for text-classification alone, and this is {task}"
+    for path in (path for path, there in given.items() if there):
+        what = "several teachers are" if path == "teacher.model" else "it is"
+        yield path, f"{what} for text-classification alone, and this is {task}"
+    if task == "fill-mask" and recipe.student.vocabulary != "full":
+        yield "student.vocabulary", "its entries are what fill-mask answers with: leave it out"
     if task in WITHOUT_LABELS and teacher and teacher.finetune:
-        yield f"teacher.finetune: {task} has no labels to learn from: name a teacher that is trained already"
+        yield "teacher.finetune", f"{task} has no labels to learn from: name a teacher that is trained already"

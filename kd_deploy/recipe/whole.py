@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Distill, Stages
-from kd_deploy.recipe.faults import describe_faults
+from kd_deploy.recipe.faults import describe_faults, place_of
 from kd_deploy.recipe.fitting import WITHOUT_LABELS, TaskName, unfit, with_objective
 from kd_deploy.recipe.outcome import Benchmark, Export, ReportOptions
 from kd_deploy.recipe.section import Section
@@ -45,13 +45,6 @@ class Recipe(Section):
     @classmethod
     def _objective_of_the_task(cls, document: Any) -> Any:
         return with_objective(document) if isinstance(document, dict) else document
-
-    @model_validator(mode="after")
-    def _fits_its_task(self) -> Self:
-        faults = list(unfit(self))
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
 
     @model_validator(mode="after")
     def _all_teachers_are_asked(self) -> Self:
@@ -93,15 +86,21 @@ class Recipe(Section):
             RecipeError: With every fault and its path.
         """
         try:
-            return cls.model_validate(document)
+            recipe = cls.model_validate(document)
         except ValidationError as error:
-            faults = describe_faults(error, model=cls, text=text, overrides=overrides)
-            joined = "\n  ".join(faults)
-            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-            raise RecipeError(
-                f"{source} has {count}:\n  {joined}", hint="kd-deploy run --schema prints every key and its type"
-            ) from error
+            raise _refusal(source, describe_faults(error, model=cls, text=text, overrides=overrides)) from error
+        faults = [f"{place_of(path, text, overrides)}: {why}" for path, why in unfit(recipe)]
+        if faults:
+            raise _refusal(source, faults)
+        return recipe
 
     def to_yaml(self) -> str:
         """The recipe with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _refusal(source: str, faults: Sequence[str]) -> RecipeError:
+    joined, count = "\n  ".join(faults), "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return RecipeError(
+        f"{source} has {count}:\n  {joined}", hint="kd-deploy run --schema prints every key and its type"
+    )

@@ -16,7 +16,7 @@ from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.pieces import stacked
+from kd_deploy.tasks.pieces import in_turns, reading_of, stacked
 from kd_deploy.tasks.registry import task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
@@ -126,7 +126,10 @@ class Predictor:
 
     def predictions(self, examples: Examples) -> tuple[Prediction, ...]:
         """What is scored of the answers to examples."""
-        return self._task.predictions(self.read(examples.inputs), examples)
+        found: list[Prediction] = []
+        for some in in_turns(examples, self._task):
+            found += self._task.predictions(self.read(some.inputs), some)
+        return tuple(found)
 
     def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
         """The logits [N, C] of every input of a task that decides one thing about a text, in their order."""
@@ -147,7 +150,7 @@ class Predictor:
             for row, logits in zip(rows, self._run([encoded[row] for row in rows]), strict=True):
                 shown[row] = logits
         for piece, one, logits in zip(pieces, encoded, shown, strict=True):
-            found[piece.row].append(Reading(piece, one, logits))
+            found[piece.row].append(reading_of(piece, one, logits))
         return found
 
     def _encoded(self, pieces: Sequence[Piece]) -> list[Encoded]:

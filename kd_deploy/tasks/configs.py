@@ -9,6 +9,7 @@ SUFFIXES = {
     "sentence-similarity": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",
+    "fill-mask": "ForMaskedLM",
     "sentence-embedding": "",  # the encoder alone
 }  # of the classes of transformers
 SPAN = ("start", "end")
@@ -23,6 +24,8 @@ def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
         return None
     if task == "sentence-embedding":
         return LabelSpace(task=task, names=(), problem_type="regression")
+    if task == "fill-mask":
+        return LabelSpace(task=task, names=(), problem_type="single_label_classification")
     if task == "question-answering":
         return LabelSpace(task=task, names=SPAN, problem_type="single_label_classification")
     if task == "sentence-similarity":

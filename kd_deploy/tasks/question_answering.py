@@ -1,9 +1,6 @@
 """Extractive question answering: which part of a context answers a question, if any does."""
 
-import re
-import string
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,6 +14,7 @@ from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
+from kd_deploy.tasks.overlap import f1_of, words_of
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     UNKNOWN,
@@ -49,9 +47,6 @@ SAMPLE: tuple[TextInput, ...] = (
 )
 _HINT = 'give "answers": [{"text": "...", "start": 17}], [] where there is no answer, or the columns answer and start'
 _LISTS = (list, tuple, np.ndarray)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +133,8 @@ def statistics(
     """Whether a row's text is an accepted one, and the F1 of its words with the nearest of these: [N, 2]."""
     found = np.zeros((len(references), 2), dtype=np.float64)
     for row, (text, accepted) in enumerate(zip(predictions, references, strict=True)):
-        own, others = _words(text), [_words(other) for other in cast("tuple[str, ...]", accepted) or ("",)]
-        found[row] = own in others, max(_f1(own, other) for other in others)
+        own, others = words_of(text), [words_of(other) for other in cast("tuple[str, ...]", accepted) or ("",)]
+        found[row] = own in others, max(f1_of(own, other) for other in others)
     return found
 
 
@@ -151,7 +146,7 @@ def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = 
 
 def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
     """The mean F1 between the words of the two answers to a row."""
-    return float(np.mean([_f1(_words(one), _words(other)) for one, other in zip(left, right, strict=True)]))
+    return float(np.mean([f1_of(words_of(one), words_of(other)) for one, other in zip(left, right, strict=True)]))
 
 
 def _accepted(table: Table, row: int, *, context: str) -> Accepted:
@@ -227,8 +222,7 @@ def _answer(readings: Sequence[Reading]) -> Answer:
     for reading in readings:
         for span, score in _spans(reading):
             spans[span] = max(score, spans.get(span, score))
-    none = min(reading.logits[0].sum(dtype=np.float64) for reading in readings)
-    logits = np.array([none, *spans.values()])
+    logits = np.array([min(float(reading.logits[0].sum()) for reading in readings), *spans.values()])
     raised = np.exp(logits - logits.max())
     no_answer, *scores = (raised / raised.sum()).tolist()
     pairs = zip(scores, spans, strict=True)
@@ -249,15 +243,3 @@ def _spans(reading: Reading) -> Iterator[tuple[tuple[int, int, str], float]]:
         start, end = places[first][0], places[last][1]
         if start < end:
             yield (piece.start + start, piece.start + end, piece.input[1][start:end]), score
-
-
-def _words(text: object) -> list[str]:
-    """What is compared of a text; a character of a script without spaces is a word."""
-    plain = _ARTICLES.sub(" ", str(text).lower().translate(_NO_PUNCTUATION))
-    return _WITHOUT_SPACES.sub(r" \g<0> ", plain).split()
-
-
-def _f1(left: Sequence[str], right: Sequence[str]) -> float:
-    if not left or not right:
-        return float(left == right)
-    return 2 * (Counter(left) & Counter(right)).total() / (len(left) + len(right))

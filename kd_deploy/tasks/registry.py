@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from kd_deploy.tasks import (
+    fill_mask,
     question_answering,
     sentence_embedding,
     sentence_similarity,
@@ -17,6 +18,7 @@ _ALL: tuple[Task, ...] = (
     question_answering,
     sentence_similarity,
     sentence_embedding,
+    fill_mask,
 )
 TASKS: dict[str, Task] = {task.NAME: task for task in _ALL}
 

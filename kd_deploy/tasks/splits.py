@@ -50,7 +50,7 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
         raise RecipeError("data.train: missing", hint="name a training file in the recipe, or kd-deploy init")
     table = read(data, data.train, task=task, split="train")
     labels = task.find_labels(table, teacher=teacher)
-    train = task.read_examples(table, labels)
+    train = _limited(task.read_examples(table, labels), data.train_limit, seed=data.seed)
     test = task.read_examples(read(data, data.test, task=task, split="test"), labels) if data.test else None
     if data.split is not None:
         train, validation, test = _three(train, data.split, seed=data.seed)
@@ -126,6 +126,12 @@ def check_columns(columns: Mapping[str, str], *, task: Task) -> None:
         raise RecipeError(
             f"data.columns.{strange[0]}: {task.NAME} has no such column", hint=f"it has: {', '.join(known)}"
         )
+
+
+def _limited(examples: Examples, limit: int | None, *, seed: int) -> Examples:
+    if limit is None or len(examples) <= limit:
+        return examples
+    return examples.some(sorted(random.Random(seed).sample(range(len(examples)), limit)))  # noqa: S311 - no secret
 
 
 def _three(examples: Examples, shares: tuple[float, float, float], *, seed: int) -> tuple[Examples, Examples, Examples]:

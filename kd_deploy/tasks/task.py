@@ -6,6 +6,7 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from kd_deploy.data.table import Table
 from kd_deploy.manifest import ProblemType
@@ -23,6 +24,7 @@ __all__ = [
     "Answers",
     "Classes",
     "Examples",
+    "Hidden",
     "LabelSpace",
     "Level",
     "Piece",
@@ -102,6 +104,15 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """The tokens that a model is to fill in: their places, their ids (UNKNOWN: the user hid them), and their names."""
+
+    places: tuple[int, ...]
+    ids: tuple[int, ...]
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """As much of an input as a model reads at once: the number of the input, and where in its text the piece begins.
 
@@ -111,11 +122,15 @@ class Piece:
     row: int
     input: TextInput
     start: int = 0
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a model showed of one piece: logits [C] of its text, or [S, C] of its tokens, without padding."""
+    """What a model showed of one piece: logits [C] of its text, or [S, C] of its tokens, without padding.
+
+    Where tokens are hidden, the logits are theirs alone.
+    """
 
     piece: Piece
     encoded: Encoded

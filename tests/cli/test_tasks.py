@@ -13,7 +13,7 @@ from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.cli import main
 from kd_deploy.report.document import report_schema
-from kd_deploy.tasks.text_classification import Examples
+from kd_deploy.tasks.task import Examples
 from tests import tiny
 from tests.cli.conftest import Cli, read_json, write_recipe
 from tests.report.samples import benchmarked

@@ -7,13 +7,14 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, LargeList, Sequence, Value
 from pyarrow import parquet
 
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, MissingExtraError
 from kd_deploy.files import sha256_file
+from kd_deploy.tasks import token_classification
 
 ROWS = [{"text": "late, again", "label": "bad"}, {"text": 'über "gut"', "label": "good"}]
 JSONL = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -37,6 +38,14 @@ def refusal(source: Path | str, *, columns: dict[str, str] | None = None, split:
 def with_class_labels() -> Dataset:
     features = Features({"text": Value("string"), "label": ClassLabel(names=["good", "bad"])})
     return Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
+
+
+TAGS = ("O", "B-PER", "I-PER")
+
+
+def with_lists_of_class_labels(kind: Callable[[ClassLabel], object] = Sequence) -> Dataset:
+    features = Features({"tokens": Sequence(Value("string")), "tags": kind(ClassLabel(names=[*TAGS]))})
+    return Dataset.from_dict({"tokens": [["Ada", "L", "slept"], ["no"]], "tags": [[1, 2, 0], [0]]}, features=features)
 
 
 def write_parquet(path: Path) -> None:
@@ -290,6 +299,56 @@ def test_class_labels_become_names_in_their_order(tmp_path: Path, name: str) -> 
 
     assert table.label_names == ("good", "bad")
     assert table.columns["label"] == ["bad", "good", None]
+
+
+@pytest.mark.parametrize("kind", [Sequence, LargeList, lambda one: [one]], ids=["list", "large", "bare"])
+@pytest.mark.parametrize("name", ["rows", "rows.parquet"])
+def test_the_names_of_class_labels_in_lists_are_told_and_the_numbers_stay(
+    tmp_path: Path, name: str, kind: Callable[[ClassLabel], object]
+) -> None:
+    rows = with_lists_of_class_labels(kind)
+    save = rows.to_parquet if name.endswith("t") else rows.save_to_disk
+    save(tmp_path / name)
+
+    table = read_table(str(tmp_path / name), columns={}, required=("tokens", "tags"))
+
+    assert table.label_names == TAGS
+    assert table.columns == {"tokens": [["Ada", "L", "slept"], ["no"]], "tags": [[1, 2, 0], [0]]}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"_type": "Sequence", "feature": {"_type": "ClassLabel", "names": TAGS}},
+        [{"_type": "ClassLabel", "names": TAGS}],
+    ],
+)
+def test_parquet_of_former_times_tells_the_names_too(tmp_path: Path, feature: object) -> None:
+    told = json.dumps({"info": {"features": {"tags": feature}}})
+    table = pa.table({"tags": [[1, 2, 0], [0]]}).replace_schema_metadata({"huggingface": told})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+
+    assert read_table(str(tmp_path / "rows.parquet"), columns={}, required=("tags",)).label_names == TAGS
+
+
+@pytest.mark.parametrize("feature", [[], {"_type": "List"}, {"_type": "List", "feature": {"_type": "Value"}}, 7, None])
+def test_lists_of_anything_else_have_no_names(tmp_path: Path, feature: object) -> None:
+    told = json.dumps({"info": {"features": {"tags": feature}}})
+    table = pa.table({"tags": [[1, 2, 0], [0]]}).replace_schema_metadata({"huggingface": told})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+
+    assert read_table(str(tmp_path / "rows.parquet"), columns={}, required=("tags",)).label_names == ()
+
+
+def test_tags_of_the_hub_are_told_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: with_lists_of_class_labels())
+
+    table = read_table("owner/name", columns={}, required=("tokens", "tags"))
+
+    assert table.label_names == TAGS
+    assert table.columns["tags"] == [[1, 2, 0], [0]]
+    assert token_classification.find_labels(table).names == TAGS
 
 
 def test_a_missing_column_of_parquet_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,192 @@
+"""Filling masks: which token stands where a text shows none. Learned from plain texts, without labels."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.data.table import Table
+from kd_deploy.errors import UsageError
+from kd_deploy.tasks.columns import texts
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.masking import masked
+from kd_deploy.tasks.scoring import summed
+from kd_deploy.tasks.task import (
+    NO_DECISION,
+    Answers,
+    Examples,
+    LabelSpace,
+    Level,
+    Piece,
+    Prediction,
+    Reading,
+    Readings,
+)
+from kd_deploy.tasks.windows import windows
+
+NAME = "fill-mask"
+LEVEL: Level = "token"
+ANSWERS: Answers = "classes"
+OUTPUTS = ("logits",)
+REQUIRED = ("text",)
+OPTIONAL: tuple[str, ...] = ()
+INPUTS = ("text",)
+TOP = 5  # fillings of a place that a user gets
+SAMPLE = (
+    "The bridge over the river was built in the last century.",
+    "Nobody had told the guests that the train would leave an hour earlier.",
+    "Water boils at a lower temperature in the mountains than at the sea.",
+    "Thank you.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A token for a place, and its probability."""
+
+    token: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fillings:
+    """The answer to one text: the text as it was read, and for each mask in it the likeliest tokens, best first."""
+
+    text: str
+    places: tuple[tuple[Filling, ...], ...]
+
+
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
+    """No classes of its own: the vocabulary's entries are the answers."""
+    return LabelSpace(task=NAME, names=(), problem_type="single_label_classification")
+
+
+def read_examples(table: Table, labels: LabelSpace) -> Examples:
+    """The texts of a table; what is hidden of each says itself what is right.
+
+    Raises:
+        DataError: An empty text; the line is named.
+    """
+    inputs = texts(table, "text")
+    return Examples(inputs=inputs, targets=((),) * len(inputs), labels=labels, source=table.source, sha256=table.sha256)
+
+
+def read_inputs(table: Table) -> tuple[TextInput, ...]:
+    """The texts of a table."""
+    return texts(table, "text")
+
+
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
+    """The texts, long ones in slices, with some words hidden, or those that the user hid.
+
+    Raises:
+        UsageError: An input is a pair.
+        BundleError: The tokenizer has no mask token.
+    """
+    pair = next((one for one in inputs if not isinstance(one, str)), None)
+    if pair is not None:
+        raise UsageError(f"{NAME} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
+    return masked(windows(inputs, encoder), encoder)
+
+
+def aims(
+    examples: Examples,  # noqa: ARG001 - as every task's
+    pieces: Sequence[Piece],
+    encoded: Sequence[Encoded],
+) -> Sequence[NDArray[np.generic]]:
+    """The hidden tokens of each piece, [S] int64; NO_DECISION at all others."""
+    out = []
+    for piece, one in zip(pieces, encoded, strict=True):
+        aim = np.full(len(one), NO_DECISION, dtype=np.int64)
+        if piece.hidden:
+            aim[list(piece.hidden.places)] = piece.hidden.ids
+        out.append(aim)
+    return out
+
+
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:  # noqa: ARG001 - as every task's
+    """For every text minus the log-probability of what is hidden, then in turn each token said and each hidden."""
+    return tuple(_prediction(reading) for reading in readings)
+
+
+def references(examples: Examples) -> tuple[Prediction, ...]:
+    """Nothing, (): the predictions hold what was hidden."""
+    return cast("tuple[Prediction, ...]", examples.targets)
+
+
+def answers(readings: Readings, labels: LabelSpace) -> list[Fillings]:  # noqa: ARG001 - as every task's
+    """The likeliest fillings of every mask."""
+    return [_answer(reading) for reading in readings]
+
+
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+    """An answer as its JSON line."""
+    given = cast("Fillings", answer)
+    places = [[asdict(one) | {"score": round(one.score, 6)} for one in place] for place in given.places]
+    return {"text": given.text, "fillings": places}
+
+
+def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+    """The share of hidden tokens that were found."""
+    return "masked_accuracy"
+
+
+def statistics(
+    predictions: Sequence[Prediction],
+    references: Sequence[Prediction],  # noqa: ARG001 - as every task's
+    labels: LabelSpace,  # noqa: ARG001 - as every task's
+) -> NDArray[np.float64]:
+    """Of each text the tokens found, the tokens hidden, and minus their log-probability: [N, 3]."""
+    rows = []
+    for one in cast("Sequence[tuple[float, ...]]", predictions):
+        said, hidden = one[1::2], one[2::2]
+        rows.append((sum(a == b for a, b in zip(said, hidden, strict=True)), len(hidden), one[0]))
+    return np.array(rows, dtype=np.float64)
+
+
+def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """The share of hidden tokens found, and the pseudo-perplexity: e to the mean of minus their log-probability."""
+    (hits, hidden, surprise), _ = summed(statistics, counts)
+    hidden = max(hidden, 1.0)
+    return {"masked_accuracy": float(hits / hidden), "pseudo_perplexity": float(np.exp(surprise / hidden))}
+
+
+def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
+    """The share of hidden tokens for which two models say the same, over texts that hide as many for both."""
+    pairs = zip(cast("Sequence[tuple[float, ...]]", left), cast("Sequence[tuple[float, ...]]", right), strict=True)
+    said = [
+        (a, b) for one, other in pairs if len(one) == len(other) for a, b in zip(one[1::2], other[1::2], strict=True)
+    ]
+    return sum(a == b for a, b in said) / len(said) if said else 0.0
+
+
+def _prediction(reading: Sequence[Reading]) -> Prediction:
+    surprise, pairs = 0.0, []
+    for one in reading:
+        if one.piece.hidden is None:
+            continue
+        log_p, ids = _log_probabilities(one.logits), one.piece.hidden.ids
+        surprise -= sum(float(log_p[row, wanted]) for row, wanted in enumerate(ids) if wanted >= 0)
+        pairs += list(zip(log_p.argmax(axis=1).tolist(), ids, strict=True))
+    return (surprise, *(float(token) for pair in pairs for token in pair))
+
+
+def _answer(reading: Sequence[Reading]) -> Fillings:
+    places = []
+    for one in reading:
+        if one.piece.hidden is None:
+            continue
+        for row in _log_probabilities(one.logits):
+            best = np.argsort(-row)[:TOP]
+            say = one.piece.hidden.tokenizer.decode
+            places.append(tuple(Filling(say([int(token)]).strip(), float(np.exp(row[token]))) for token in best))
+    return Fillings(" ".join(str(one.piece.input) for one in reading), tuple(places))
+
+
+def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[n, V] of the logits of the hidden tokens."""
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=1, keepdims=True)
+    return np.asarray(exact - np.log(np.exp(exact).sum(axis=1, keepdims=True)))
