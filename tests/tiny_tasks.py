@@ -20,6 +20,7 @@ STUDENTS = {
     "question-answering": ("transformer", "bilstm"),
     "sentence-similarity": ("transformer",),
     "sentence-embedding": ("transformer", "static"),
+    "fill-mask": ("transformer",),
 }
 FITTING = [(task, student) for task, students in STUDENTS.items() for student in students]
 SIZES = {
@@ -71,6 +72,7 @@ MAKERS: dict[str, Callable[[random.Random], Row]] = {
     "question-answering": asked,
     "sentence-similarity": scored,
     "sentence-embedding": plain,
+    "fill-mask": plain,
 }
 
 

@@ -43,14 +43,14 @@ class Decisions:
         return cls(level=level, mask=mask, kept=None, aims=targets.flatten(), owners=owners)
 
     def rows(self, logits: Tensor) -> Tensor:
-        """The logits of the decisions, [N, C]: of [B, C] for texts, of [B, S, C] for tokens.
+        """The logits of the decisions, [N, C]: of [B, C] for texts, of [B, S, C] or already [1, N, C] for tokens.
 
         For spans each of the K places to find, such as the start, is one decision among the S tokens.
         """
         if self.level == "text":
             return logits
         if self.kept is not None:
-            return logits[self.kept]
+            return logits[self.kept] if logits.shape[:2] == self.kept.shape else logits[0]
         among = logits.transpose(1, 2).masked_fill(self.mask[:, None] == 0, LOW)  # [B, K, S]
         return among.flatten(0, 1)
 

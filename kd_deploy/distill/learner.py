@@ -10,6 +10,7 @@ from kd_deploy.distill.observe import observe
 from kd_deploy.distill.steadying import Vectors, disagreement
 from kd_deploy.distill.terms import Objective, Seen
 from kd_deploy.distill.torch_runner import input_names
+from kd_deploy.distill.vocabulary_head import only_at
 from kd_deploy.tasks.task import Level
 
 TEACHER = "teacher:"  # before the names of teacher signals in a batch
@@ -17,10 +18,14 @@ TEACHER = "teacher:"  # before the names of teacher signals in a batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
-    """What to minimise on the rows of one task, what is decided there, and where its logits lie among all."""
+    """What to minimise on the rows of one task, what is decided there, and where its logits lie among all.
+
+    `hides`: the decisions are which entries of the vocabulary are hidden, so many that logits are made for them alone.
+    """
 
     objective: Objective
     level: Level = "text"
+    hides: bool = False
     columns: slice = field(default_factory=lambda: slice(None))
 
 
@@ -72,9 +77,10 @@ class Learner(nn.Module):
     def _seen(self, batch: Mapping[str, Tensor], task: int) -> Seen:
         arrays = {name: batch[name] for name in input_names(self.model)}
         aim, mask = self._aims[task], batch["attention_mask"]
-        student = dict(observe(self.model, arrays, names=aim.objective.student_names))
-        teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
         decisions = Decisions.of(aim.level, batch["targets"], mask)
+        with only_at(self.model, decisions.kept if aim.hides else None):
+            student = dict(observe(self.model, arrays, names=aim.objective.student_names))
+        teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
         student["logits"] = decisions.rows(student["logits"][..., aim.columns])
         if "logits" in teacher:
             teacher["logits"] = decisions.rows(teacher["logits"])

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from kd_deploy.distill.learner import TEACHER
+from kd_deploy.distill.redrawing import Redraw
 from kd_deploy.distill.signals import Signals
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
-from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.registry import hides, task_of
 from kd_deploy.tasks.task import NO_DECISION, Examples, Piece
 
 TASK = "task"  # the number of a batch's task, where it is not the first
@@ -47,12 +48,13 @@ class TrainingData:
 class Rows(Dataset[dict[str, Any]]):
     """The rows that take part, encoded, by number."""
 
-    def __init__(self, data: TrainingData, *, task: int = 0) -> None:
+    def __init__(self, data: TrainingData, *, task: int = 0, seed: int = 0) -> None:
         """Encode every text once.
 
         Args:
             data: The rows of a task.
             task: Its number among the tasks that are learned together.
+            seed: Of the tokens that are hidden anew each time, where the task is to fill them in.
         """
         self._task = task
         kind, pieces = task_of(data.examples.labels), data.pieces
@@ -63,6 +65,7 @@ class Rows(Dataset[dict[str, Any]]):
         self._targets = [aims[row] for row in self._numbers]
         self._signals = data.signals
         self._weights = data.weights
+        self._redraw = Redraw(data.encoder.tokenizer, seed=seed) if hides(data.examples.labels) else None
 
     @property
     def lengths(self) -> list[int]:
@@ -76,9 +79,12 @@ class Rows(Dataset[dict[str, Any]]):
         number = int(self._numbers[row])
         teacher = {} if self._signals is None else self._signals.of(number)
         weight = None if self._weights is None else self._weights[number]
+        encoded, target = self.encoded[row], self._targets[row]
+        if self._redraw is not None:
+            encoded, target = self._redraw(encoded, target)
         return {
-            "encoded": self.encoded[row],
-            "target": self._targets[row],
+            "encoded": encoded,
+            "target": target,
             "teacher": teacher,
             "weight": weight,
             "task": self._task,

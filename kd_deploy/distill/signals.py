@@ -19,8 +19,10 @@ from kd_deploy.distill.precision import Format, autocast, choose_format
 from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder, passes
+from kd_deploy.distill.vocabulary_head import only_at
 from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.tasks.encoding import Encoder, TextInput
+from kd_deploy.tasks.task import NO_DECISION
 
 VERSION = 2
 LOGITS = "logits"
@@ -58,8 +60,16 @@ class Signals:
 class LiveTeacher:
     """A teacher that answers while the student trains, where its signals are too large to be kept."""
 
-    def __init__(self, model: nn.Module, names: Collection[str], *, chosen: Format) -> None:
-        """Take a classifier, what it is to show, and the number format of its passes."""
+    def __init__(self, model: nn.Module, names: Collection[str], *, chosen: Format, hides: bool = False) -> None:
+        """Take a model and what it is to show.
+
+        Args:
+            model: The teacher.
+            names: Which signals, as `observe` calls them.
+            chosen: The number format of its passes.
+            hides: Whether its logits are wanted at hidden tokens alone, [1, N, V].
+        """
+        self._hides = hides
         self._model = model.eval()
         self._names = tuple(names)
         self._chosen = chosen
@@ -71,11 +81,12 @@ class LiveTeacher:
 
     @torch.no_grad()
     def signal(self, arrays: Mapping[str, Tensor]) -> Signal:
-        """What it says of a batch [B, S], rounded as the cache rounds."""
+        """What it says of a batch [B, S], rounded as the cache rounds; `targets` say which tokens are hidden."""
         device = next(iter(arrays.values())).device
         model = self._model.to(device)
         inputs = {name: arrays[name] for name in input_names(model)}
-        with autocast(self._chosen, device):
+        kept = arrays["targets"] != NO_DECISION if self._hides else None
+        with autocast(self._chosen, device), only_at(model, kept):
             shown = observe(model, inputs, names=self._names)
         return {name: _rounded(name, shown[name]) for name in self._names}
 

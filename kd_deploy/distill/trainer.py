@@ -95,6 +95,10 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
             return length
         return clip(model.parameters(), largest=self.args.max_grad_norm)
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # A head that shares its weights with the word vectors would be refused.
+        super()._save(output_dir, state_dict=_apart(state_dict or self.model.state_dict()))
+
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
         self._watch.look()  # the checkpoint of this epoch is written next
@@ -160,7 +164,7 @@ def train_together(
     metric, given = metric_of(lessons), list(lessons.values())
     answers = any(lesson.objective.answers for lesson in given)
     _require_trackers(settings)
-    rows = [Rows(lesson.data, task=task) for task, lesson in enumerate(given)]
+    rows = [Rows(lesson.data, task=task, seed=settings.seed) for task, lesson in enumerate(given)]
     batches = batches_of(given, rows, settings)
     steps = settings.epochs * batches.steps
     adapter = settings.adapter if isinstance(settings, Distill) else None
@@ -184,6 +188,16 @@ def train_together(
     quality = _judged(model, lessons, number_format="fp32")
     model.cpu().eval()
     return quality
+
+
+def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, each in a memory of its own."""
+    seen: set[int] = set()
+    found = {}
+    for name, value in state.items():
+        found[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return found
 
 
 def _judged(model: nn.Module, lessons: Mapping[str, Lesson], *, number_format: Format) -> dict[str, dict[str, float]]:

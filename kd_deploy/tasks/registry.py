@@ -36,6 +36,11 @@ def scores(predictions: Sequence[Prediction], examples: Examples) -> dict[str, f
     return task.metrics(task.statistics(predictions, task.references(examples), examples.labels))
 
 
+def hides(labels: LabelSpace) -> bool:
+    """Whether the task is to fill in tokens of the vocabulary that a text does not show."""
+    return labels.task == fill_mask.NAME
+
+
 def graph_outputs(task: Task) -> tuple[str, ...]:
     """What a graph gives: the logits, and for vectors the states of the tokens, for tools that pool them themselves."""
     return (*task.OUTPUTS, *((STATES,) if task.ANSWERS == "vector" else ()))

@@ -1,0 +1,35 @@
+"""The head of a masked language model on the hidden tokens alone: it costs more than the layers under it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def only_at(model: nn.Module, kept: Tensor | None) -> Iterator[None]:
+    """A block in which the head of a model works on some tokens alone: its logits are [1, N, V] then.
+
+    Args:
+        model: Of transformers, with a head that treats each token by itself.
+        kept: Which tokens of the batch, [B, S], bool; None: all, and logits [B, S, V].
+    """
+    if kept is None:
+        yield
+        return
+
+    def narrow(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (given[0][kept][None], *given[1:])
+
+    hook = _head(model).register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _head(model: nn.Module) -> nn.Module:
+    """The first module after the encoder."""
+    encoder = str(model.base_model_prefix)
+    return next(module for name, module in model.named_children() if name != encoder)
