@@ -42,17 +42,18 @@ def main(work: Path) -> None:
     for name, student in STUDENTS.items():
         recipe = Recipe.of(document | {"student": student})
         bundles.append(distill(recipe, work / name, teacher=str(work / "teacher")))
-    exported = [_exported(bundle) for bundle in bundles]
+    done = [exported(bundle) for bundle in bundles]
     expected = {
         "texts": TEXTS,
         "cut": _cut(work / "teacher" / "tokenizer.json"),
-        "labels": exported[0].manifest.labels,
-        "probabilities": {bundle.path.name: _answers(bundle) for bundle in exported},
+        "labels": done[0].manifest.labels,
+        "probabilities": {bundle.path.name: _answers(bundle) for bundle in done},
     }
     (work / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
 
 
-def _exported(bundle: Bundle) -> Bundle:
+def exported(bundle: Bundle) -> Bundle:
+    """The bundle with ONNX files in every precision."""
     return export_model(
         str(bundle.path),
         None,

@@ -14,13 +14,15 @@ for tool in node npm "$python" "$base"; do
 done
 
 # An environment is made again when what it is made of changes.
-pins=$(cksum < interop/requirements-optimum.txt)
+pins=$(cat interop/requirements-optimum.txt interop/requirements-newest.txt | cksum)
 if [ "$(cat .venv-interop/.pins 2>/dev/null)" != "$pins" ]; then
   echo "interop: making .venv-interop"
   rm -rf .venv-interop
   "$base" -m venv .venv-interop
   "$optimum" -m pip install --quiet --disable-pip-version-check -r interop/requirements-optimum.txt
   "$optimum" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  "$optimum" -m pip install --quiet --disable-pip-version-check --no-deps --target .venv-interop/newest \
+    -r interop/requirements-newest.txt
   echo "$pins" > .venv-interop/.pins
 fi
 lock=$(cksum < interop/package-lock.json)
@@ -40,11 +42,18 @@ step() {
 rm -rf "$work"
 mkdir "$work"
 step bundles "$python" interop/make_bundles.py "$work"
+step task-bundles env PYTHONPATH=. "$python" interop/make_task_bundles.py "$work/tasks"
 [ -z "$broken" ] || exit 1
 step plain "$python" interop/prove_plain.py
 step transformers "$python" interop/prove_transformers.py
 step transformers-4 "$optimum" interop/prove_transformers.py
 step optimum "$optimum" interop/prove_optimum.py
 step node node interop/check.mjs
+step tasks-transformers "$python" interop/prove_tasks_transformers.py
+step tasks-transformers-4 "$optimum" interop/prove_tasks_transformers.py
+step tasks-optimum "$optimum" interop/prove_tasks_optimum.py
+step sentence-transformers "$optimum" interop/prove_sentence_transformers.py
+step sentence-transformers-newest env PYTHONPATH=.venv-interop/newest "$python" interop/prove_sentence_transformers.py
+step tasks-node node interop/check_tasks.mjs
 # shellcheck disable=SC2086 # a list of names
 "$python" interop/summary.py $broken

@@ -37,7 +37,7 @@ class Answerer(Protocol):
 
     @property
     def max_length(self) -> int:
-        """Longer inputs are cut to this many tokens."""
+        """Tokens that are read at once: longer inputs are cut to them, or read in pieces."""
 
     @property
     def batch_size(self) -> int | None:

@@ -36,15 +36,16 @@ def check_fits(folder: Path, *, max_length: int) -> None:
 
 
 def adopt_checkpoint(folder: Path, output: Path, *, max_length: int, name: str) -> Bundle:
-    """Write any classifier's checkpoint as a bundle, as it is.
+    """Write any checkpoint with the head of a task as a bundle, as it is.
 
     Raises:
-        BundleError: It is no classifier, or cannot be opened.
+        DataError: It has no such head.
+        BundleError: It cannot be opened.
     """
     check_fits(folder, max_length=max_length)
     labels = labels_of(folder)
     if labels is None:
-        raise DataError(f"{folder} has no classification head", hint="fine-tune it first: kd-deploy finetune")
+        raise DataError(f"{folder} has no head of a task", hint="fine-tune it first: kd-deploy finetune")
     return write_bundle(
         output,
         load_model(folder),

@@ -47,7 +47,7 @@ def write_bundle(
         output: The bundle's folder; what was there is replaced at the end.
         model: In fp32.
         labels: The classes of its main task, whose logits come first.
-        max_length: Tokens; longer inputs are cut.
+        max_length: Tokens that are read at once.
         tokenizer_from: The folder whose tokenizer the model was trained with.
         lineage: Where it comes from.
         outcome: What its training came to.

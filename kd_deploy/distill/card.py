@@ -4,7 +4,7 @@ from kd_deploy.manifest import Manifest, TaskRecord
 from kd_deploy.tasks.registry import TASKS
 
 CARD = """---
-pipeline_tag: {task}
+pipeline_tag: {tag}
 tags: [kd-deploy, knowledge-distillation]
 ---
 # {title}
@@ -13,7 +13,7 @@ A {architecture} for {task} with {millions:.1f} million parameters, written by k
 
 | | |
 |---|---|
-{classes}{tasks}| longest input | {max_length} tokens; the rest is cut |
+{classes}{tasks}| longest input | {max_length} tokens; {rest} |
 | teacher | {teacher} |
 | objective | {objective} |
 | on validation | {metrics} |
@@ -49,6 +49,8 @@ def model_card(manifest: Manifest, *, title: str) -> str:
     return CARD.format(
         title=title,
         task=manifest.task,
+        tag="feature-extraction" if TASKS[manifest.task].ANSWERS == "vector" else manifest.task,
+        rest="the rest is cut" if TASKS[manifest.task].LEVEL == "text" else "longer ones are read in pieces",
         architecture=manifest.architecture,
         millions=manifest.parameters / 1e6,
         version=manifest.kd_deploy,

@@ -46,7 +46,7 @@ class Job:
 
     @property
     def max_length(self) -> int:
-        """Tokens; longer inputs are cut."""
+        """Tokens that are read at once."""
         return self.recipe.data.max_length
 
     @property

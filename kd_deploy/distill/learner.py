@@ -63,6 +63,8 @@ class Learner(nn.Module):
         vectors = Vectors()
         with vectors.of(self.model):
             seen = self._seen(batch, task)
+        if not len(seen.targets):  # nothing to decide: texts of unknown words alone, where words are hidden
+            return seen.student["logits"].sum() * 0
         loss: Tensor = objective(seen)
         if self._fgm:
             shifted = Vectors(vectors.worst_shift(loss, size=self._fgm))

@@ -38,6 +38,11 @@ class Shape:
     embedding_width: int
     heads: int | None
 
+    @property
+    def vector_width(self) -> int:
+        """The numbers in a vector that it makes of a text: as many as its top layer has, or its word vectors."""
+        return self.width or self.embedding_width
+
 
 def shape_of(model: nn.Module) -> Shape:
     """What a model can show, found by asking it once."""

@@ -46,12 +46,13 @@ class Teaching:
     ) -> TrainingRecord:
         """What a bundle says of it."""
         data, signals, coverage = self.data, self.data.signals, tokens.coverage
+        live = len(set(data.inputs)) if self.live else 0
         return TrainingRecord(
             labelled=len(data.examples),
             unlabelled=len(data.unlabeled),
             taking_part=len(data.inputs) if data.rows is None else len(data.rows),
-            asked=signals.computed + signals.reused if signals else 0,
-            computed=signals.computed if signals else 0,
+            asked=signals.computed + signals.reused if signals else live,
+            computed=signals.computed if signals else live,
             vocabulary=coverage.entries_after if coverage else None,
             vocabulary_before=coverage.entries_before if coverage else None,
             texts_unchanged=coverage.unchanged_share if coverage else None,

@@ -101,7 +101,7 @@ class PipelineAnswerer:
 
     @property
     def max_length(self) -> int:
-        """Longer inputs are cut to this many tokens."""
+        """Tokens that are read at once: longer inputs are cut to them."""
         return self._predictor.max_length
 
     def predict(self, inputs: Sequence[TextInput]) -> list[object]:
@@ -183,7 +183,8 @@ def all_logits(model: nn.Module, encoder: Encoder, inputs: Sequence[TextInput], 
         inputs: Texts or pairs.
         context: What `precision.autocast` gave, entered around every pass.
     """
-    return np.stack(_logits_of_all(model, encoder, encoder.encode_all(inputs), context=context))
+    found = dict(_logits_of_all(model, encoder, encoder.encode_all(inputs), context=context))
+    return np.stack([found[row] for row in range(len(inputs))])
 
 
 def read_all(
@@ -207,28 +208,26 @@ def read_all(
     """
     pieces = task.pieces(inputs, encoder)
     encoded = encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
-    shown = _logits_of_all(model, encoder, encoded, context=context)
+    shown: dict[int, Reading] = {}
+    for row, logits in _logits_of_all(model, encoder, encoded, context=context):
+        shown[row] = reading_of(pieces[row], encoded[row], logits[..., columns])
     found: list[list[Reading]] = [[] for _ in inputs]
-    for piece, one, logits in zip(pieces, encoded, shown, strict=True):
-        found[piece.row].append(reading_of(piece, one, logits[..., columns]))
+    for row, piece in enumerate(pieces):
+        found[piece.row].append(shown[row])
     return found
 
 
 @torch.inference_mode()
 def _logits_of_all(
     model: nn.Module, encoder: Encoder, encoded: Sequence[Encoded], *, context: Any
-) -> list[NDArray[np.float32]]:
-    """Logits [C], or [S, C] without padding, of every input, in length-sorted batches, in the order of the inputs."""
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The number of every input and its logits [C], or [S, C] without padding, in length-sorted batches."""
     was_training = model.training
     model.eval()
-    out: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
     for rows, arrays in passes(model, encoder, encoded):
         with context:
             logits = logits_of(model(**arrays))
         values = logits.float().cpu().numpy()
         of_texts = values.ndim == 2  # noqa: PLR2004 - [B, C]
-        parts = values if of_texts else unpadded(values, [encoded[row] for row in rows])
-        for row, part in zip(rows, parts, strict=True):
-            out[row] = part
+        yield from zip(rows, values if of_texts else unpadded(values, [encoded[row] for row in rows]), strict=True)
     model.train(was_training)
-    return out

@@ -1,6 +1,5 @@
 """The only subclass of transformers.Trainer: our loss, length-grouped batches, evaluation on the main metric."""
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from kd_deploy import progress
@@ -20,19 +19,17 @@ from kd_deploy.distill.learner import TEACHER, Learner
 from kd_deploy.distill.lessons import Lesson, batches_of, flattened, metric_of
 from kd_deploy.distill.loss_watch import LossWatch
 from kd_deploy.distill.ordering import EpochOrder
-from kd_deploy.distill.precision import Format, choose_format
+from kd_deploy.distill.precision import Format
 from kd_deploy.distill.rows import TASK, Collate, Rows, TrainingData
 from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
 from kd_deploy.distill.torch_runner import input_names
+from kd_deploy.distill.training_arguments import newest_checkpoint, require_trackers, stopping, training_arguments
 from kd_deploy.distill.word_table import TableAdamW, clip, word_table
-from kd_deploy.errors import MissingExtraError
 from kd_deploy.recipe import Distill, Training
 from kd_deploy.tasks.heads import MAIN
-
-MAX_GRADIENT_NORM = 1.0
-USUAL_RATE = 5e-5  # of a teacher; a student has its own
+from kd_deploy.tasks.registry import task_of
 
 
 class DistillTrainer(Trainer):  # type: ignore[misc]
@@ -102,7 +99,11 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
         self._watch.look()  # the checkpoint of this epoch is written next
-        chosen: Format = "bf16" if self.args.bf16 else "fp32"
+        # Numbers would be rounded to a few values, and their order lost.
+        by_class = all(
+            task_of(lesson.validation.examples.labels).ANSWERS == "classes" for lesson in self._lessons.values()
+        )
+        chosen: Format = "bf16" if self.args.bf16 and by_class else "fp32"
         quality = flattened(_judged(self.model.model, self._lessons, number_format=chosen), self._lessons)
         metrics = {f"eval_{name}": value for name, value in quality.items()}
         self.log(dict(metrics))
@@ -163,7 +164,7 @@ def train_together(
     """
     metric, given = metric_of(lessons), list(lessons.values())
     answers = any(lesson.objective.answers for lesson in given)
-    _require_trackers(settings)
+    require_trackers(settings)
     rows = [Rows(lesson.data, task=task, seed=settings.seed) for task, lesson in enumerate(given)]
     batches = batches_of(given, rows, settings)
     steps = settings.epochs * batches.steps
@@ -173,14 +174,14 @@ def train_together(
     with word_table(model, settings.embeddings, heard=settings.fgm > 0):
         trainer = DistillTrainer(
             learner=Learner(model, [lesson.aim for lesson in given], fgm=settings.fgm, r_drop=settings.r_drop),
-            args=_arguments(model, settings, work=work, metric=metric if answers else None, steps=steps),
+            args=training_arguments(model, settings, work=work, metric=metric if answers else None, steps=steps),
             row_by_row=settings.embeddings == "sparse",
             lessons=lessons,
             rows=ConcatDataset(rows),
             batches=batches,
-            callbacks=[Bar(description, metric), *_stopping(settings), *(adapters.callbacks if adapters else ())],
+            callbacks=[Bar(description, metric), *stopping(settings), *(adapters.callbacks if adapters else ())],
         )
-        trainer.train(resume_from_checkpoint=_newest_checkpoint(work))
+        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
     if adapters:
         merged(adapters)
     if answers:
@@ -205,56 +206,3 @@ def _judged(model: nn.Module, lessons: Mapping[str, Lesson], *, number_format: F
         name: evaluate_model(model, lesson.validation, number_format=number_format, columns=lesson.columns)
         for name, lesson in lessons.items()
     }
-
-
-def _arguments(
-    model: nn.Module, settings: Training, *, work: Path, metric: str | None, steps: int
-) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(work),
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate or USUAL_RATE,
-        warmup_steps=round(settings.warmup * steps),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=MAX_GRADIENT_NORM,
-        optim="adamw_torch_fused",
-        bf16=choose_format(settings.precision, model) == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        seed=settings.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        load_best_model_at_end=metric is not None,
-        metric_for_best_model=metric,
-        greater_is_better=True,
-        logging_steps=50,
-        logging_nan_inf_filter=False,
-        report_to=list(settings.report_to) or "none",
-        disable_tqdm=True,
-        log_level="error",
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        label_names=["targets"],
-    )
-
-
-def _stopping(settings: Training) -> list[TrainerCallback]:
-    return [EarlyStoppingCallback(early_stopping_patience=settings.patience)] if settings.patience else []
-
-
-def _require_trackers(settings: Training) -> None:
-    for name in settings.report_to:
-        if importlib.util.find_spec(name) is None:
-            raise MissingExtraError(f"report_to: {name}", package=name)
-
-
-def _newest_checkpoint(work: Path) -> str | None:
-    # Trainer writes in place and trainer_state.json last: without it a checkpoint is half of one.
-    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
-    if not whole:
-        return None
-    newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    progress.say(f"going on from {newest.name}")
-    return str(newest)

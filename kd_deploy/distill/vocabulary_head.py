@@ -30,6 +30,6 @@ def only_at(model: nn.Module, kept: Tensor | None) -> Iterator[None]:
 
 
 def _head(model: nn.Module) -> nn.Module:
-    """The first module after the encoder."""
-    encoder = str(model.base_model_prefix)
-    return next(module for name, module in model.named_children() if name != encoder)
+    """The first module after the encoder that has learned anything."""
+    further = [module for name, module in model.named_children() if name != str(model.base_model_prefix)]
+    return next(module for module in further if next(module.parameters(), None) is not None)

@@ -64,5 +64,5 @@ def labels_for(target: Target) -> LabelSpace:
 
     labels = labels_of(target.path)
     if labels is None:
-        raise DataError(f"{target.path} has no classification head", hint="fine-tune it first: kd-deploy finetune")
+        raise DataError(f"{target.path} has no head of a task", hint="fine-tune it first: kd-deploy finetune")
     return find_head(lay_out(labels, {}), target.task).labels

@@ -66,7 +66,9 @@ class TaskData(Section):
 class Data(TaskData):
     """The rows of the main task, and what holds for all."""
 
-    max_length: Annotated[int, Field(ge=4)] = Field(128, description="Tokens; longer inputs are cut.")
+    max_length: Annotated[int, Field(ge=4)] = Field(
+        128, description="Tokens; longer inputs are cut, or read in overlapping pieces where the task is about tokens."
+    )
 
     @field_validator("unlabeled", mode="before")
     @classmethod

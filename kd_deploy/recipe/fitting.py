@@ -59,6 +59,8 @@ def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
     for path in (path for path, there in given.items() if there):
         what = "several teachers are" if path == "teacher.model" else "it is"
         yield path, f"{what} for text-classification alone, and this is {task}"
+    if task == "sentence-embedding" and getattr(recipe.student, "bigrams", 0):
+        yield "student.bigrams", "a sentence's vector is made of word vectors alone: leave it out"
     if task == "fill-mask" and recipe.student.vocabulary != "full":
         yield "student.vocabulary", "its entries are what fill-mask answers with: leave it out"
     if task in WITHOUT_LABELS and teacher and teacher.finetune:

@@ -12,6 +12,8 @@ from kd_deploy.tasks.configs import labels_in, task_in
 from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.heads import MAIN, lay_out
 
+BY_NAME = ("text-classification", "token-classification")  # the tasks whose answers are named in a config
+
 
 def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Predictor:
     """A predictor over one precision of a bundle."""
@@ -36,6 +38,9 @@ def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -
         if labels is None:
             raise BundleError(f"{config_path} names no head of a task", hint="export the checkpoint with kd-deploy")
         heads = lay_out(labels, {})
+        named = labels.task not in BY_NAME or config.get("id2label")
+        if not named:
+            raise BundleError(f"{config_path} lacks id2label", hint="export the checkpoint with kd-deploy")
     if not isinstance(pad_id, int):
         raise BundleError(f"{config_path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")
     limit = min(max_length, config.get("max_position_embeddings") or max_length)

@@ -20,7 +20,6 @@ from kd_deploy.tasks.pieces import in_turns, reading_of, stacked
 from kd_deploy.tasks.registry import task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
-_NOTHING = np.empty(0, dtype=np.float32)
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
 
 
@@ -67,7 +66,7 @@ class Predictor:
 
     @property
     def max_length(self) -> int:
-        """Longer inputs are cut to this many tokens."""
+        """Tokens that are read at once: longer inputs are cut to them, or read in pieces."""
         return self._encoder.max_length
 
     @property
@@ -145,12 +144,12 @@ class Predictor:
         pieces = self._task.pieces(inputs, self._encoder)
         encoded = self._encoded(pieces)
         found: list[list[Reading]] = [[] for _ in inputs]
-        shown: list[NDArray[np.float32]] = [_NOTHING] * len(pieces)
+        shown: dict[int, Reading] = {}
         for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
             for row, logits in zip(rows, self._run([encoded[row] for row in rows]), strict=True):
-                shown[row] = logits
-        for piece, one, logits in zip(pieces, encoded, shown, strict=True):
-            found[piece.row].append(reading_of(piece, one, logits))
+                shown[row] = reading_of(pieces[row], encoded[row], logits)
+        for row, piece in enumerate(pieces):
+            found[piece.row].append(shown[row])
         return found
 
     def _encoded(self, pieces: Sequence[Piece]) -> list[Encoded]:

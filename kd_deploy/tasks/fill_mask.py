@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import UsageError
@@ -15,6 +16,7 @@ from kd_deploy.tasks.masking import masked
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     NO_DECISION,
+    UNKNOWN,
     Answers,
     Examples,
     LabelSpace,
@@ -64,12 +66,12 @@ def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:
-    """The texts of a table; what is hidden of each says itself what is right.
+    """The texts of a table, equal ones once; what is hidden of each says itself what is right.
 
     Raises:
         DataError: An empty text; the line is named.
     """
-    inputs = texts(table, "text")
+    inputs = tuple(dict.fromkeys(texts(table, "text")))
     return Examples(inputs=inputs, targets=((),) * len(inputs), labels=labels, source=table.source, sha256=table.sha256)
 
 
@@ -168,21 +170,39 @@ def _prediction(reading: Sequence[Reading]) -> Prediction:
         if one.piece.hidden is None:
             continue
         log_p, ids = _log_probabilities(one.logits), one.piece.hidden.ids
-        surprise -= sum(float(log_p[row, wanted]) for row, wanted in enumerate(ids) if wanted >= 0)
-        pairs += list(zip(log_p.argmax(axis=1).tolist(), ids, strict=True))
+        known = [(row, wanted) for row, wanted in enumerate(ids) if wanted != UNKNOWN]
+        surprise -= sum(float(log_p[row, wanted]) for row, wanted in known)
+        pairs += [(int(log_p[row].argmax()), wanted) for row, wanted in known]
     return (surprise, *(float(token) for pair in pairs for token in pair))
 
 
 def _answer(reading: Sequence[Reading]) -> Fillings:
-    places = []
+    text, places, seen = "", [], set[int]()
     for one in reading:
-        if one.piece.hidden is None:
+        hidden = one.piece.hidden
+        drawn = hidden is None or UNKNOWN not in hidden.ids
+        # Where words were hidden here, characters are no longer where they were in the whole text.
+        text = f"{text} {one.piece.input}".lstrip() if drawn else text[: one.piece.start] + str(one.piece.input)
+        if hidden is None:
             continue
-        for row in _log_probabilities(one.logits):
-            best = np.argsort(-row)[:TOP]
-            say = one.piece.hidden.tokenizer.decode
-            places.append(tuple(Filling(say([int(token)]).strip(), float(np.exp(row[token]))) for token in best))
-    return Fillings(" ".join(str(one.piece.input) for one in reading), tuple(places))
+        stands = _stands(one)
+        for place, row in zip(hidden.places, _log_probabilities(one.logits), strict=True):
+            if drawn or stands[place] not in seen:  # a slice may show a gap once more
+                places.append(_fillings(row, hidden.tokenizer))
+                seen.add(stands[place])
+    return Fillings(text, tuple(places))
+
+
+def _stands(reading: Reading) -> list[int]:
+    """The character of the whole text at which each token begins."""
+    assert reading.encoded.places is not None  # noqa: S101 - they are read where tokens are decided on
+    return [reading.piece.start + begin for begin, _ in reading.encoded.places.characters]
+
+
+def _fillings(log_p: NDArray[np.float64], tokenizer: Tokenizer) -> tuple[Filling, ...]:
+    best = np.argsort(-log_p)[:TOP].tolist()
+    names = [tokenizer.decode([token], skip_special_tokens=False).strip() for token in best]
+    return tuple(Filling(name, float(np.exp(log_p[token]))) for name, token in zip(names, best, strict=True))
 
 
 def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from itertools import groupby
 from tokenizers import Tokenizer
 
 from kd_deploy.errors import BundleError
-from kd_deploy.tasks.encoding import Encoded, Encoder
+from kd_deploy.tasks.encoding import Encoded, Encoder, utf8
 from kd_deploy.tasks.task import UNKNOWN, Hidden, Piece
 
 MASKS = ("[MASK]", "<mask>")  # what tokenizers call it
@@ -42,9 +42,10 @@ def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
     """
     mask = mask_of(encoder.tokenizer)
     encoded = encoder.encode_all([one.input for one in pieces], places=True)
+    given = {one.row for one in pieces if mask in str(one.input)}  # of a long text, its other slices too
     drawn = [
         _given(piece, one, encoder.tokenizer, mask=mask)
-        if mask in str(piece.input)
+        if piece.row in given
         else _drawn(piece, one, encoder.tokenizer, mask=mask)
         for piece, one in zip(pieces, encoded, strict=True)
     ]
@@ -63,10 +64,14 @@ def _given(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str) -
 
 
 def _drawn(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str) -> Piece:
-    text, words = str(piece.input), _words(encoded)
+    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+    text, words = (
+        str(piece.input),
+        [word for word in _words(encoded) if special.isdisjoint(encoded.ids[k] for k in word)],
+    )
     if not words:
         return piece
-    rng = random.Random(zlib.crc32(text.encode()))  # noqa: S311 - a draw, not a secret
+    rng = random.Random(zlib.crc32(utf8(text).encode()))  # noqa: S311 - a draw, not a secret
     chosen = sorted(rng.sample(range(len(words)), max(1, round(SHARE * len(words)))))
     assert encoded.places is not None  # noqa: S101 - asked for
     characters, parts, last = encoded.places.characters, [], 0

@@ -44,7 +44,9 @@ def test_an_adopted_checkpoint_keeps_its_classes(checkpoint: Path, tmp_path: Pat
 def test_a_model_without_a_head_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertModel"]}), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(config | {"architectures": ["BertForPreTraining"]}), encoding="utf-8"
+    )
 
-    with pytest.raises(DataError, match="no classification head"):
+    with pytest.raises(DataError, match="no head of a task"):
         adopt_checkpoint(folder, tmp_path / "bundle", max_length=tiny.MAX_LENGTH, name="x")

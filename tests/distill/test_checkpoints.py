@@ -200,9 +200,19 @@ def test_the_classes_are_those_of_the_config(
 
 
 def test_a_model_without_a_head_has_no_classes(copy: Path) -> None:
-    change(copy, architectures=["BertModel"])
+    change(copy, architectures=["BertForPreTraining"])
 
     assert labels_of(copy) is None
+
+
+def test_an_encoder_alone_gives_vectors_and_no_classes(copy: Path) -> None:
+    change(copy, architectures=["BertModel"])
+
+    labels = labels_of(copy)
+
+    assert labels is not None
+    assert (labels.task, labels.names) == ("sentence-embedding", ())
+    assert labels_of(copy, "text-classification") is None
 
 
 @pytest.mark.parametrize(

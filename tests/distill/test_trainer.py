@@ -189,14 +189,14 @@ def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch, *, steps: int = 1) 
 
 def save_every(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write checkpoints within epochs too."""
-    real = trainer_module._arguments
+    real = trainer_module.training_arguments
 
     def often(*args: Any, **named: Any) -> Any:
         made = real(*args, **named)
         made.save_strategy, made.save_steps = SaveStrategy.STEPS, steps
         return made
 
-    monkeypatch.setattr(trainer_module, "_arguments", often)
+    monkeypatch.setattr(trainer_module, "training_arguments", often)
 
 
 def always_better(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +379,7 @@ def test_checkpoints_count_as_numbers_not_as_text(tmp_path: Path) -> None:
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
 
-    assert trainer_module._newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-120")
+    assert trainer_module.newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-120")
 
 
 def test_the_best_epoch_is_kept(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

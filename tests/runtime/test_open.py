@@ -76,7 +76,7 @@ def test_a_missing_file_is_named(loose: Path, name: str) -> None:
 def test_a_config_without_classes_or_pad_token_is_named(loose: Path, fields: dict[str, Any]) -> None:
     change(loose, **fields)
 
-    with pytest.raises(BundleError, match="lacks id2label or pad_token_id"):
+    with pytest.raises(BundleError, match=r"lacks (id2label|pad_token_id)"):
         open_onnx(str(loose / "model.onnx"), 24, "cpu", 1)
 
 

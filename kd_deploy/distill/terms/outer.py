@@ -55,6 +55,13 @@ def logit_mse(term: recipe.LogitMse, ground: Ground) -> Term:
     _check_standardise(term, ground)
     if ground.level == "span":
         raise unfit(term, "compares classes, and a span is a choice among as many places as a text has", hint=SOFT)
+    widths = (ground.student.vector_width, ground.teacher.vector_width)
+    if ground.answers == "vector" and widths[0] != widths[1]:
+        raise unfit(
+            term,
+            f"needs vectors of one width: the student's have {widths[0]} numbers, the teacher's {widths[1]}",
+            hint="leave the student's width out, or use similarity_matrix",
+        )
 
     def compute(seen: Seen) -> Tensor:
         student, teacher = seen.student["logits"], seen.teacher["logits"]

@@ -121,18 +121,39 @@ def test_what_is_left_out_keeps_the_teachers_proportions(
     assert (config.hidden_size, config.intermediate_size, config.num_attention_heads) == (width, inner, heads)
 
 
+def words(model: Any) -> torch.Tensor:
+    weight: torch.Tensor = model.get_input_embeddings().weight
+    return weight
+
+
+def inner(model: Any) -> torch.Tensor:
+    weight: torch.Tensor = model.bert.encoder.layer[0].output.dense.weight
+    return weight
+
+
 @pytest.mark.parametrize("settings", [{"hidden_size": 16}, {"intermediate_size": 64}, {"init": "random"}])
-def test_other_widths_start_from_random_weights(checkpoint: Path, teacher: nn.Module, settings: dict[str, Any]) -> None:
+def test_layers_of_other_widths_start_at_random(checkpoint: Path, teacher: nn.Module, settings: dict[str, Any]) -> None:
     first, again = build(checkpoint, teacher, seed=3, **settings), build(checkpoint, teacher, seed=3, **settings)
     other = build(checkpoint, teacher, seed=4, **settings)
 
-    def words(model: Any) -> torch.Tensor:
-        weight: torch.Tensor = model.get_input_embeddings().weight
-        return weight
+    assert torch.equal(inner(first), inner(again))
+    assert not torch.equal(inner(first), inner(other))
 
-    assert torch.equal(words(first), words(again))
-    assert not torch.equal(words(first), words(other))
-    assert words(first).shape[1] != 32 or not torch.equal(words(first), words(teacher))
+
+def test_word_vectors_of_other_widths_start_from_what_fits_of_the_teachers(
+    checkpoint: Path, teacher: nn.Module
+) -> None:
+    narrow, as_wide = (
+        build(checkpoint, teacher, **settings) for settings in ({"hidden_size": 16}, {"intermediate_size": 64})
+    )
+    random = build(checkpoint, teacher, init="random")
+
+    assert torch.equal(words(as_wide), words(teacher))
+    assert not torch.equal(words(random), words(teacher))
+    # On its principal directions a narrower table keeps as much of the distances as any could.
+    vectors = words(teacher).detach() - words(teacher).detach().mean(dim=0)
+    kept = torch.linalg.svdvals(vectors)[:16]
+    assert torch.allclose(torch.linalg.svdvals(words(narrow).detach()), kept, atol=1e-4)
 
 
 def test_a_checkpoint_can_be_the_start(checkpoint: Path, teacher: nn.Module) -> None:
