@@ -182,7 +182,8 @@ def _answer(reading: Sequence[Reading]) -> Fillings:
         hidden = one.piece.hidden
         drawn = hidden is None or UNKNOWN not in hidden.ids
         # Where words were hidden here, characters are no longer where they were in the whole text.
-        text = f"{text} {one.piece.input}".lstrip() if drawn else text[: one.piece.start] + str(one.piece.input)
+        before = (f"{text} " if text else "") if drawn else text[: one.piece.start]
+        text = before + str(one.piece.input)
         if hidden is None:
             continue
         stands = _stands(one)
