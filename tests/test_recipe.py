@@ -11,7 +11,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import BilstmStudent, Recipe, SoftTargets, TransformerStudent
 
 ROOT = Path(kd_deploy.__file__).parents[1]
-SHIPPED = sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("kd_deploy/cli/*.yaml")])
+SHIPPED = sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("kd_deploy/cli/**/*.yaml")])
 MINIMAL = {"version": 1, "task": "text-classification"}
 
 FULL = """version: 1

@@ -10,19 +10,14 @@ from kd_deploy.cli.output import AsJson, Quiet, emit
 from kd_deploy.errors import UsageError
 from kd_deploy.files import write_text
 
-TASKS = (  # those that recipes know; what they know of them is too heavy for --help
-    "text-classification",
-    "token-classification",
-    "question-answering",
-    "sentence-similarity",
-    "sentence-embedding",
-    "fill-mask",
-)
+USUAL = "text-classification"
+STARTERS = files("kd_deploy.cli").joinpath("starters")
+TASKS = tuple(sorted(path.name.removesuffix(".yaml") for path in STARTERS.iterdir()))
 
 
 def command(
     recipe: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("recipe.yaml"),
-    task: Annotated[str, typer.Option(help=f"One of: {', '.join(TASKS)}.")] = TASKS[0],
+    task: Annotated[str, typer.Option(help=f"One of: {', '.join(TASKS)}.")] = USUAL,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -32,7 +27,7 @@ def command(
         raise UsageError(f"there is no task {task!r}", hint=f"choose one of: {', '.join(TASKS)}")
     if recipe.exists() and not force:
         raise UsageError(f"{recipe} is there already", hint="name another file, or add --force")
-    write_text(recipe, files("kd_deploy.cli").joinpath(f"{task}.yaml").read_text(encoding="utf-8"))
+    write_text(recipe, STARTERS.joinpath(f"{task}.yaml").read_text(encoding="utf-8"))
     if quiet and not as_json:
         return
     emit(

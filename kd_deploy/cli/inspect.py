@@ -29,11 +29,16 @@ def command(
 
 def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
     from kd_deploy.manifest import told
+    from kd_deploy.tasks.registry import TASKS
 
     one = bundle.manifest
     lines = [
         f"{bundle.path}: {one.architecture} for {one.task}, {one.parameters / 1e6:.1f} M parameters",
-        *([f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}"] if one.labels else []),
+        *(
+            [f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}"]
+            if TASKS[one.task].NAMED
+            else []
+        ),
         *(
             f"task {name} ({task.problem_type.replace('_', ' ')}), output {task.output}: {', '.join(task.labels)}"
             for name, task in one.tasks.items()

@@ -34,14 +34,6 @@ with runtime.load("PATH") as model:
 It was judged on data like its own; measure it on yours with `kd-deploy evaluate PATH --data FILE`.
 {limit}
 """
-LIMITS = {
-    "text-classification": "It gives one of its classes to any text, whatever the text is about.",
-    "token-classification": "It finds names such as those that it was trained on; other kinds it does not know.",
-    "question-answering": "It answers with a part of the context, and may do so where the context has no answer.",
-    "sentence-similarity": "Its scores are on the scale of those that it was trained on, and may lie outside of it.",
-    "fill-mask": "It knows words as they stood in its training texts; for a task, a student starts from it.",
-    "sentence-embedding": "Its vectors can be compared with one another, and not with those of another model.",
-}
 
 
 def model_card(manifest: Manifest, *, title: str) -> str:
@@ -62,12 +54,12 @@ def model_card(manifest: Manifest, *, title: str) -> str:
         objective=", ".join(manifest.lineage.objective) or "none",
         metrics=_told(manifest.metrics),
         example='("a text", "another text")' if len(TASKS[manifest.task].INPUTS) > 1 else '"a text"',
-        limit=LIMITS[manifest.task],
+        limit=TASKS[manifest.task].LIMIT,
     )
 
 
 def _classes(manifest: Manifest) -> str:
-    if not manifest.labels or TASKS[manifest.task].ANSWERS != "classes" or TASKS[manifest.task].LEVEL == "span":
+    if not TASKS[manifest.task].NAMED:
         return ""
     kind = "of each token" if TASKS[manifest.task].LEVEL == "token" else manifest.problem_type.replace("_", " ")
     return f"| classes | {', '.join(manifest.labels)} |\n| kind | {kind} |\n"

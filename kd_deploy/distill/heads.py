@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kd_deploy.tasks.configs import SUFFIXES
+from kd_deploy.tasks.registry import TASKS, task_of
 from kd_deploy.tasks.task import LabelSpace
 
 
@@ -10,12 +10,13 @@ def auto_class(task: str) -> Any:
     """The class of transformers that loads a checkpoint with the head of a task."""
     import transformers
 
-    return getattr(transformers, f"AutoModel{SUFFIXES[task]}")
+    return getattr(transformers, f"AutoModel{TASKS[task].HEAD}")
 
 
 def label_fields(labels: LabelSpace) -> dict[str, Any]:
     """The fields of config.json that say what the logits mean; none where that is always the same."""
-    if labels.task in ("question-answering", "sentence-embedding", "fill-mask"):
+    task = task_of(labels)
+    if not (task.NAMED or task.ANSWERS == "number"):
         return {}
     fields = {
         "num_labels": len(labels.names),
@@ -23,4 +24,4 @@ def label_fields(labels: LabelSpace) -> dict[str, Any]:
         "label2id": {name: index for index, name in enumerate(labels.names)},
     }
     # transformers takes the key for whole texts alone.
-    return fields if labels.task == "token-classification" else fields | {"problem_type": labels.problem_type}
+    return fields | {"problem_type": labels.problem_type} if task.LEVEL == "text" else fields

@@ -18,6 +18,7 @@ from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.predictor import Predictor, heads_of
+from kd_deploy.tasks import text_classification
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, lay_out
 from kd_deploy.tasks.pieces import reading_of
@@ -25,8 +26,7 @@ from kd_deploy.tasks.registry import graph_outputs, task_of
 from kd_deploy.tasks.task import Reading, Task
 
 PASS_TOKEN_BUDGET = 4096
-# The tasks that transformers answers by a pipeline, and what it calls them.
-PIPELINES = {"text-classification": "text-classification", "sentence-similarity": "text-classification"}
+PIPELINE = "text-classification"  # what transformers calls all that is said of a text by one head
 Progress = Callable[[Sequence[list[int]]], Iterable[list[int]]]
 
 
@@ -121,12 +121,12 @@ def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) ->
     folder = find_model(checkpoint)
     predictor = open_predictor(folder, max_length=max_length, device=provider)
     model = predictor.runner._model  # type: ignore[attr-defined]  # noqa: SLF001
-    if is_ours(model) or predictor.labels.task not in PIPELINES:
+    if is_ours(model) or task_of(predictor.labels).HEAD != text_classification.HEAD:
         return predictor
     from transformers import AutoTokenizer, pipeline
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    made = pipeline(PIPELINES[predictor.labels.task], model=model, tokenizer=tokenizer, device=torch.device(provider))
+    made = pipeline(PIPELINE, model=model, tokenizer=tokenizer, device=torch.device(provider))
     return PipelineAnswerer(predictor, made)
 
 

@@ -17,8 +17,8 @@ from kd_deploy.tasks.task import Task
 Backend = Literal["torch", "optimum"]
 MAX_IR_VERSION = 10  # onnxruntime 1.23 and newer open it
 MAX_BYTES = 2 * 1024**3  # what one protobuf file can hold
-# Of tasks that optimum calls otherwise.
-OPTIMUM_NAMES = {"sentence-similarity": "text-classification", "sentence-embedding": "feature-extraction"}
+# What optimum calls a task that it calls otherwise, by the head that answers it.
+OPTIMUM_NAMES = {"ForSequenceClassification": "text-classification", "": "feature-extraction"}
 STANDARD_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
@@ -129,7 +129,7 @@ def _export_with_optimum(checkpoint: Path, target: Path, *, task: Task, opset: i
             main_export(
                 str(checkpoint),
                 output=aside,
-                task=OPTIMUM_NAMES.get(task.NAME, task.NAME),
+                task=OPTIMUM_NAMES.get(task.HEAD, task.NAME),
                 opset=opset,
                 library_name="transformers",
                 local_files_only=True,

@@ -11,8 +11,7 @@ from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.configs import labels_in, task_in
 from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.heads import MAIN, lay_out
-
-BY_NAME = ("text-classification", "token-classification")  # the tasks whose answers are named in a config
+from kd_deploy.tasks.registry import TASKS
 
 
 def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Predictor:
@@ -38,8 +37,7 @@ def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -
         if labels is None:
             raise BundleError(f"{config_path} names no head of a task", hint="export the checkpoint with kd-deploy")
         heads = lay_out(labels, {})
-        named = labels.task not in BY_NAME or config.get("id2label")
-        if not named:
+        if TASKS[labels.task].NAMED and not config.get("id2label"):
             raise BundleError(f"{config_path} lacks id2label", hint="export the checkpoint with kd-deploy")
     if not isinstance(pad_id, int):
         raise BundleError(f"{config_path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")

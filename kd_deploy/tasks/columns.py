@@ -1,5 +1,7 @@
 """Columns of a table as a task reads them: texts, pairs of texts, names of classes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from kd_deploy.data.table import Table
@@ -44,6 +46,12 @@ def label_rows(table: Table) -> list[tuple[str, ...]]:
         f"{table.source} has no column label (one class) or labels (several classes)",
         hint="name the column in the recipe, as in data.columns: {label: sentiment}",
     )
+
+
+def few(names: Sequence[str], *, most: int = 8) -> str:
+    """The first names, quoted, and how many more there are."""
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _several(table: Table, row: int) -> tuple[str, ...]:

@@ -2,17 +2,11 @@
 
 from typing import Any
 
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace, ProblemType
 
-SUFFIXES = {
-    "text-classification": "ForSequenceClassification",
-    "sentence-similarity": "ForSequenceClassification",
-    "token-classification": "ForTokenClassification",
-    "question-answering": "ForQuestionAnswering",
-    "fill-mask": "ForMaskedLM",
-    "sentence-embedding": "",  # the encoder alone
-}  # of the classes of transformers
-SPAN = ("start", "end")
+BARE = "Model"  # what the name of a class without a head ends with
+SPAN, NUMBER = ("start", "end"), ("score",)
 
 
 def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
@@ -22,14 +16,12 @@ def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
     """
     if task_in(config) != task:
         return None
-    if task == "sentence-embedding":
-        return LabelSpace(task=task, names=(), problem_type="regression")
-    if task == "fill-mask":
-        return LabelSpace(task=task, names=(), problem_type="single_label_classification")
-    if task == "question-answering":
-        return LabelSpace(task=task, names=SPAN, problem_type="single_label_classification")
-    if task == "sentence-similarity":
-        return LabelSpace(task=task, names=("score",), problem_type="regression")
+    kind = TASKS[task]
+    if kind.ANSWERS != "classes":
+        return LabelSpace(task=task, names=NUMBER if kind.ANSWERS == "number" else (), problem_type="regression")
+    if not kind.NAMED:
+        places = SPAN if kind.LEVEL == "span" else ()
+        return LabelSpace(task=task, names=places, problem_type="single_label_classification")
     by_id = {int(key): str(name) for key, name in (config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}).items()}
     names = tuple(by_id[key] for key in sorted(by_id))
     if names == tuple(f"LABEL_{index}" for index in range(len(names))):
@@ -42,10 +34,8 @@ def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
 def task_in(config: dict[str, Any]) -> str | None:
     """The task whose head a checkpoint has; None where it has one that we do not know."""
     name = str((config.get("architectures") or [""])[0])
-    if name.endswith(SUFFIXES["text-classification"]):
-        single = len(config.get("id2label") or {}) == 1
-        numbers = config.get("problem_type") == "regression" or (single and config.get("problem_type") is None)
-        return "sentence-similarity" if numbers else "text-classification"
-    if name.endswith("Model"):
-        return "sentence-embedding"
-    return next((task for task, suffix in SUFFIXES.items() if suffix and name.endswith(suffix)), None)
+    problem, single = config.get("problem_type"), len(config.get("id2label") or {}) == 1
+    numbers = problem == "regression" or (single and problem is None)
+    fitting = [task for task in TASKS.values() if name.endswith(task.HEAD or BARE)]
+    # Classes and numbers come out of the same head.
+    return next((task.NAME for task in fitting if len(fitting) == 1 or (task.ANSWERS == "number") == numbers), None)

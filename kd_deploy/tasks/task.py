@@ -172,6 +172,18 @@ class Task(Protocol):
         """What the logits of a decision are: one for each class, a number, or a vector."""
 
     @property
+    def NAMED(self) -> bool:  # noqa: N802
+        """Whether the answers are classes that the data give names to."""
+
+    @property
+    def HEAD(self) -> str:  # noqa: N802
+        """What the classes of transformers that answer this task are called after their family; empty: Model."""
+
+    @property
+    def LIMIT(self) -> str:  # noqa: N802
+        """What a model of this task cannot do, as its card says it."""
+
+    @property
     def SAMPLE(self) -> tuple[TextInput, ...]:  # noqa: N802
         """A few inputs to measure times by, where a user gives none."""
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError
-from kd_deploy.tasks.columns import label_rows, texts_or_pairs
+from kd_deploy.tasks.columns import few, label_rows, texts_or_pairs
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.pieces import stacked, whole
 from kd_deploy.tasks.scoring import same, summed
@@ -30,6 +30,9 @@ NAME = "text-classification"
 LEVEL: Level = "text"
 ANSWERS: Answers = "classes"
 OUTPUTS = ("logits",)
+NAMED = True
+HEAD = "ForSequenceClassification"
+LIMIT = "It gives one of its classes to any text, whatever the text is about."
 REQUIRED = ("text",)
 OPTIONAL = ("text_pair", "label", "labels")
 INPUTS = ("text",)
@@ -93,7 +96,7 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
         unseen = [name for name in names if name not in known]
         if unseen:
             raise DataError(
-                f"{table.place(row)}: label {unseen[0]!r} is not one of the classes {_few(labels.names)}",
+                f"{table.place(row)}: label {unseen[0]!r} is not one of the classes {few(labels.names)}",
                 hint="correct the row, or add rows with this label to the training data",
             )
         targets.append(tuple(sorted(known[name] for name in names)))
@@ -235,11 +238,6 @@ def _match_teacher(table: Table, seen: set[str], teacher: tuple[str, ...]) -> tu
         return teacher
     strange = sorted(seen - set(teacher))
     raise DataError(
-        f"{table.source} has the label {strange[0]!r}, and the teacher's classes are {_few(teacher)}",
+        f"{table.source} has the label {strange[0]!r}, and the teacher's classes are {few(teacher)}",
         hint="rename the labels to the teacher's, or add teacher.finetune to teach it yours",
     )
-
-
-def _few(names: Sequence[str], most: int = 8) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

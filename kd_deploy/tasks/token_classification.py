@@ -1,6 +1,5 @@
 """Token classification: the entities of a text, learned from words that are tagged one by one."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks import tagging
-from kd_deploy.tasks.columns import texts
+from kd_deploy.tasks.columns import few, texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
@@ -34,6 +33,9 @@ NAME = "token-classification"
 LEVEL: Level = "token"
 ANSWERS: Answers = "classes"
 OUTPUTS = ("logits",)
+NAMED = True
+HEAD = "ForTokenClassification"
+LIMIT = "It finds names such as those that it was trained on; other kinds it does not know."
 REQUIRED = ("tokens", "tags")
 OPTIONAL = ("text",)
 INPUTS: tuple[str, ...] = ()  # tokens or text: either will do
@@ -95,7 +97,7 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
         unseen = [tag for tag in tags if tag not in ids]
         if unseen:
             raise DataError(
-                f"{table.place(row)}: tag {unseen[0]!r} is not one of {_few(labels.names)}",
+                f"{table.place(row)}: tag {unseen[0]!r} is not one of {few(labels.names)}",
                 hint="correct the row, or add rows with this type to the training data",
             )
         targets.append(Tagged(tagging.places_of(words[row], glue=between), tuple(ids[tag] for tag in tags)))
@@ -232,7 +234,7 @@ def _match_teacher(table: Table, seen: set[str], teacher: tuple[str, ...]) -> tu
     strange = sorted((seen | {tagging.OUTSIDE}) - set(teacher))
     if strange:
         raise DataError(
-            f"{table.source} needs the tag {strange[0]!r}, and the teacher's classes are {_few(teacher)}",
+            f"{table.source} needs the tag {strange[0]!r}, and the teacher's classes are {few(teacher)}",
             hint="rename the tags to the teacher's, or add teacher.finetune to teach it yours",
         )
     foreign = [name for name in teacher if not tagging.TAG.fullmatch(name)]
@@ -242,7 +244,3 @@ def _match_teacher(table: Table, seen: set[str], teacher: tuple[str, ...]) -> tu
             hint="add teacher.finetune to teach it tags that are",
         )
     return teacher
-
-
-def _few(names: Sequence[str]) -> str:
-    return textwrap.shorten(", ".join(repr(name) for name in names), 120, placeholder=" and more")

@@ -135,3 +135,28 @@ def test_a_column_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match=r"data\.columns\.sentiment"):
         read(data)
+
+
+def test_one_file_becomes_three_by_shares(tmp_path: Path) -> None:
+    data = Data(train=write(tmp_path / "all.jsonl", 200), split=(0.7, 0.15, 0.15))
+
+    splits, again = read(data), read(data)
+
+    assert splits.test is not None
+    parts = [set(one.inputs) for one in (splits.train, splits.validation, splits.test)]
+    assert [len(part) for part in parts] == [140, 30, 30]
+    assert set.union(*parts) == {f"all {row}" for row in range(200)}
+    assert splits == again
+    assert splits != read(data.model_copy(update={"seed": 1}))
+
+
+def test_a_limit_draws_from_the_training_rows_alone(tmp_path: Path) -> None:
+    names = {name: write(tmp_path / f"{name}.jsonl", 60) for name in ("train", "validation", "test")}
+
+    splits, whole = read(Data(**names, train_limit=20)), read(Data(**names, train_limit=60))
+
+    assert splits.test is not None
+    assert [len(one) for one in (splits.train, splits.validation, splits.test)] == [20, 60, 60]
+    order = [whole.train.inputs.index(one) for one in splits.train.inputs]
+    assert order == sorted(order) != list(range(20))
+    assert read(Data(**names, train_limit=20)) == splits
