@@ -19,5 +19,5 @@ def require_gates(report: Report, folder: Path) -> None:
 
 
 def _told(gate: Gate) -> str:
-    found = gate.reason if gate.value is None else f"{gate.value:.4g}"
+    found = f"not known ({gate.reason})" if gate.value is None else f"{gate.value:.4g}"
     return f"{gate.target}: {gate.name} is {found}, the limit is {gate.limit:g}"
