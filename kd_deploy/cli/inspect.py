@@ -36,7 +36,7 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
         f"{bundle.path}: {one.architecture} for {one.task}, {one.parameters / 1e6:.1f} M parameters",
         *(
             [f"classes ({one.problem_type.replace('_', ' ')}): {', '.join(one.labels)}"]
-            if TASKS[one.task].NAMED
+            if TASKS[one.task].NAMES is None
             else []
         ),
         *(

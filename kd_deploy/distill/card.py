@@ -59,7 +59,7 @@ def model_card(manifest: Manifest, *, title: str) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
-    if not TASKS[manifest.task].NAMED:
+    if TASKS[manifest.task].NAMES is not None:
         return ""
     kind = "of each token" if TASKS[manifest.task].LEVEL == "token" else manifest.problem_type.replace("_", " ")
     return f"| classes | {', '.join(manifest.labels)} |\n| kind | {kind} |\n"

@@ -19,6 +19,7 @@ from kd_deploy.distill.students.transformer import width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
+from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
@@ -85,7 +86,7 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     if labels is None and lacking:
         # transformers would fill them with random numbers and warn.
         raise BundleError(f"{folder} lacks the weight {min(lacking)}", hint="save the checkpoint again")
-    if task == "sentence-embedding":
+    if TASKS[task].ANSWERS == "vector":
         return embedder(model, read_pooling(folder)).eval()
     return model.eval()  # type: ignore[no-any-return]
 

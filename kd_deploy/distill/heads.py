@@ -16,7 +16,7 @@ def auto_class(task: str) -> Any:
 def label_fields(labels: LabelSpace) -> dict[str, Any]:
     """The fields of config.json that say what the logits mean; none where that is always the same."""
     task = task_of(labels)
-    if not (task.NAMED or task.ANSWERS == "number"):
+    if task.NAMES is not None and task.ANSWERS != "number":
         return {}
     fields = {
         "num_labels": len(labels.names),

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from kd_deploy.tasks.encoding import Encoded
-from kd_deploy.tasks.masking import SHARE, mask_of
+from kd_deploy.tasks.masking import SHARE, mask_of, special_ids
 from kd_deploy.tasks.task import NO_DECISION
 
 MASKED, SWAPPED = 0.8, 0.1  # of the hidden tokens; the rest stay as they are
@@ -25,8 +25,7 @@ class Redraw:
         self._rng = np.random.default_rng(seed)
         self._mask = int(tokenizer.token_to_id(mask_of(tokenizer)) or 0)
         self._entries = tokenizer.get_vocab_size()
-        special = [number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special]
-        self._special = np.array(special, dtype=np.int64)
+        self._special = np.array(sorted(special_ids(tokenizer)), dtype=np.int64)
 
     def __call__(self, encoded: Encoded, aims: NDArray[np.generic]) -> tuple[Encoded, NDArray[np.int64]]:
         """The text with other tokens hidden, and what they are.

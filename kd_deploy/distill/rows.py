@@ -13,6 +13,7 @@ from kd_deploy.distill.learner import TEACHER
 from kd_deploy.distill.redrawing import Redraw
 from kd_deploy.distill.signals import Signals
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.pieces import encode
 from kd_deploy.tasks.registry import hides, task_of
 from kd_deploy.tasks.task import NO_DECISION, Examples, Piece
 
@@ -58,7 +59,7 @@ class Rows(Dataset[dict[str, Any]]):
         """
         self._task = task
         kind, pieces = task_of(data.examples.labels), data.pieces
-        encoded = data.encoder.encode_all([one.input for one in pieces], places=kind.LEVEL != "text")
+        encoded = encode(pieces, data.encoder, task=kind)
         aims = kind.aims(data.examples, pieces, encoded)
         self._numbers = np.arange(len(encoded)) if data.rows is None else data.rows
         self.encoded = [encoded[row] for row in self._numbers]

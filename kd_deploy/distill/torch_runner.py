@@ -18,10 +18,9 @@ from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.predictor import Predictor, heads_of
-from kd_deploy.tasks import text_classification
+from kd_deploy.tasks import pieces, text_classification
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, OUTPUT, Head, lay_out
-from kd_deploy.tasks.pieces import reading_of
 from kd_deploy.tasks.registry import graph_outputs, task_of
 from kd_deploy.tasks.task import Reading, Task
 
@@ -206,15 +205,12 @@ def read_all(
         columns: Where the logits of the task lie among all.
         context: Entered around every pass.
     """
-    pieces = task.pieces(inputs, encoder)
-    encoded = encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
-    shown: dict[int, Reading] = {}
-    for row, logits in _logits_of_all(model, encoder, encoded, context=context):
-        shown[row] = reading_of(pieces[row], encoded[row], logits[..., columns])
-    found: list[list[Reading]] = [[] for _ in inputs]
-    for row, piece in enumerate(pieces):
-        found[piece.row].append(shown[row])
-    return found
+
+    def show(encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for row, logits in _logits_of_all(model, encoder, encoded, context=context):
+            yield row, logits[..., columns]
+
+    return pieces.read(inputs, encoder, task=task, show=show)
 
 
 @torch.inference_mode()

@@ -37,7 +37,7 @@ def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -
         if labels is None:
             raise BundleError(f"{config_path} names no head of a task", hint="export the checkpoint with kd-deploy")
         heads = lay_out(labels, {})
-        if TASKS[labels.task].NAMED and not config.get("id2label"):
+        if TASKS[labels.task].NAMES is None and not config.get("id2label"):
             raise BundleError(f"{config_path} lacks id2label", hint="export the checkpoint with kd-deploy")
     if not isinstance(pad_id, int):
         raise BundleError(f"{config_path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")

@@ -14,11 +14,11 @@ from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.runner import Runner
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.runtime.stream import as_they_come
+from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.pieces import in_turns, reading_of, stacked
 from kd_deploy.tasks.registry import task_of
-from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
+from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Reading
 
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
 
@@ -125,14 +125,11 @@ class Predictor:
 
     def predictions(self, examples: Examples) -> tuple[Prediction, ...]:
         """What is scored of the answers to examples."""
-        found: list[Prediction] = []
-        for some in in_turns(examples, self._task):
-            found += self._task.predictions(self.read(some.inputs), some)
-        return tuple(found)
+        return pieces.predicted(examples, task=self._task, reading=self.read)
 
     def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
         """The logits [N, C] of every input of a task that decides one thing about a text, in their order."""
-        return stacked(self.read(inputs))
+        return pieces.stacked(self.read(inputs))
 
     def read(self, inputs: Sequence[TextInput]) -> list[list[Reading]]:
         """What the model shows of every input, piece by piece.
@@ -141,23 +138,11 @@ class Predictor:
             UsageError: An input is neither a text nor a pair of texts.
         """
         _check(inputs)
-        pieces = self._task.pieces(inputs, self._encoder)
-        encoded = self._encoded(pieces)
-        found: list[list[Reading]] = [[] for _ in inputs]
-        shown: dict[int, Reading] = {}
-        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
-            for row, logits in zip(rows, self._run([encoded[row] for row in rows]), strict=True):
-                shown[row] = reading_of(pieces[row], encoded[row], logits)
-        for row, piece in enumerate(pieces):
-            found[piece.row].append(shown[row])
-        return found
+        return pieces.read(inputs, self._encoder, task=self._task, show=self._shown)
 
-    def _encoded(self, pieces: Sequence[Piece]) -> list[Encoded]:
-        if self._task.LEVEL != "text":
-            return self._encoder.encode_all([one.input for one in pieces], places=True)
-        if len(pieces) == 1:  # the common way of a server: no list to spread over cores
-            return [self._encoder.encode(pieces[0].input)]
-        return self._encoder.encode_all([one.input for one in pieces])
+    def _shown(self, encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
+            yield from zip(rows, self._run([encoded[row] for row in rows]), strict=True)
 
     def _run(self, encoded: Sequence[Encoded]) -> Sequence[NDArray[np.float32]]:
         batch = self._encoder.collate(encoded, input_names=self._runner.input_names)

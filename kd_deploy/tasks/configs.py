@@ -6,7 +6,6 @@ from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace, ProblemType
 
 BARE = "Model"  # what the name of a class without a head ends with
-SPAN, NUMBER = ("start", "end"), ("score",)
 
 
 def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
@@ -17,11 +16,9 @@ def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
     if task_in(config) != task:
         return None
     kind = TASKS[task]
-    if kind.ANSWERS != "classes":
-        return LabelSpace(task=task, names=NUMBER if kind.ANSWERS == "number" else (), problem_type="regression")
-    if not kind.NAMED:
-        places = SPAN if kind.LEVEL == "span" else ()
-        return LabelSpace(task=task, names=places, problem_type="single_label_classification")
+    if kind.NAMES is not None:
+        always: ProblemType = "single_label_classification" if kind.ANSWERS == "classes" else "regression"
+        return LabelSpace(task=task, names=kind.NAMES, problem_type=always)
     by_id = {int(key): str(name) for key, name in (config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}).items()}
     names = tuple(by_id[key] for key in sorted(by_id))
     if names == tuple(f"LABEL_{index}" for index in range(len(names))):

@@ -32,7 +32,7 @@ NAME = "fill-mask"
 LEVEL: Level = "token"
 ANSWERS: Answers = "classes"
 OUTPUTS = ("logits",)
-NAMED = False
+NAMES: tuple[str, ...] = ()
 HEAD = "ForMaskedLM"
 LIMIT = "It knows words as they stood in its training texts; for a task, a student starts from it."
 REQUIRED = ("text",)
@@ -65,7 +65,7 @@ class Fillings:
 
 def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
     """No classes of its own: the vocabulary's entries are the answers."""
-    return LabelSpace(task=NAME, names=(), problem_type="single_label_classification")
+    return LabelSpace(task=NAME, names=NAMES, problem_type="single_label_classification")
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:

@@ -31,6 +31,11 @@ def mask_of(tokenizer: Tokenizer) -> str:
     return found
 
 
+def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens that stand for no text."""
+    return frozenset(number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special)
+
+
 def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
     """The pieces with some words hidden; where the mask token stands in a text already, that is what is hidden.
 
@@ -40,13 +45,13 @@ def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
     Raises:
         BundleError: The tokenizer has no mask token.
     """
-    mask = mask_of(encoder.tokenizer)
+    mask, special = mask_of(encoder.tokenizer), special_ids(encoder.tokenizer)
     encoded = encoder.encode_all([one.input for one in pieces], places=True)
     given = {one.row for one in pieces if mask in str(one.input)}  # of a long text, its other slices too
     drawn = [
         _given(piece, one, encoder.tokenizer, mask=mask)
         if piece.row in given
-        else _drawn(piece, one, encoder.tokenizer, mask=mask)
+        else _drawn(piece, one, encoder.tokenizer, mask=mask, special=special)
         for piece, one in zip(pieces, encoded, strict=True)
     ]
     again = encoder.encode_all([one.input for one in drawn])
@@ -63,12 +68,9 @@ def _given(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str) -
     return replace(piece, hidden=Hidden(places, (UNKNOWN,) * len(places), tokenizer))
 
 
-def _drawn(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str) -> Piece:
-    special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
-    text, words = (
-        str(piece.input),
-        [word for word in _words(encoded) if special.isdisjoint(encoded.ids[k] for k in word)],
-    )
+def _drawn(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str, special: frozenset[int]) -> Piece:
+    text = str(piece.input)
+    words = [word for word in _words(encoded) if special.isdisjoint(encoded.ids[k] for k in word)]
     if not words:
         return piece
     rng = random.Random(zlib.crc32(utf8(text).encode()))  # noqa: S311 - a draw, not a secret

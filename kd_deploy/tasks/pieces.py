@@ -1,13 +1,14 @@
-"""Inputs in pieces that a model reads at once."""
+"""Inputs in pieces that a model reads at once: the one road from texts to readings, in torch and in a graph alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.tasks.encoding import Encoded, TextInput
-from kd_deploy.tasks.task import Examples, Piece, Reading, Readings, Task
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.task import Examples, Piece, Prediction, Reading, Readings, Task
 
+Show = Callable[[Sequence[Encoded]], Iterable[tuple[int, NDArray[np.float32]]]]
 AT_ONCE = 256  # examples whose logits of tokens are held in memory
 
 
@@ -21,17 +22,45 @@ def stacked(readings: Readings) -> NDArray[np.float32]:
     return np.stack([reading[0].logits for reading in readings])
 
 
-def reading_of(piece: Piece, encoded: Encoded, logits: NDArray[np.float32]) -> Reading:
-    """What a model showed of a piece, [C] or [S, C]: where tokens are hidden, of these alone."""
+def encode(pieces: Sequence[Piece], encoder: Encoder, *, task: Task) -> list[Encoded]:
+    """The pieces as ids, with the places of their tokens where the task is about these."""
+    if len(pieces) == 1 and task.LEVEL == "text":  # the common way of a server: no list to spread over cores
+        return [encoder.encode(pieces[0].input)]
+    return encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
+
+
+def read(inputs: Sequence[TextInput], encoder: Encoder, *, task: Task, show: Show) -> list[list[Reading]]:
+    """What a model shows of every input, piece by piece.
+
+    Args:
+        inputs: Texts or pairs.
+        encoder: The tokenizer of the model.
+        task: Says how inputs are cut.
+        show: The numbers of encoded pieces, in any order, and the logits of each, [C] or [S, C] without padding.
+    """
+    pieces = task.pieces(inputs, encoder)
+    encoded = encode(pieces, encoder, task=task)
+    shown = {row: _reading(pieces[row], encoded[row], logits) for row, logits in show(encoded)}
+    found: list[list[Reading]] = [[] for _ in inputs]
+    for row, piece in enumerate(pieces):
+        found[piece.row].append(shown[row])
+    return found
+
+
+def predicted(
+    examples: Examples, *, task: Task, reading: Callable[[Sequence[TextInput]], Readings]
+) -> tuple[Prediction, ...]:
+    """What is scored of the readings of examples; where logits are of tokens, so many at a time as fit in memory."""
+    if task.LEVEL == "text":
+        return task.predictions(reading(examples.inputs), examples)
+    found: list[Prediction] = []
+    for begin in range(0, len(examples), AT_ONCE):
+        some = examples.some(range(begin, min(begin + AT_ONCE, len(examples))))
+        found += task.predictions(reading(some.inputs), some)
+    return tuple(found)
+
+
+def _reading(piece: Piece, encoded: Encoded, logits: NDArray[np.float32]) -> Reading:
     if piece.hidden is None:
         return Reading(piece, encoded, logits)
     return Reading(piece, encoded, logits[list(piece.hidden.places)])
-
-
-def in_turns(examples: Examples, task: Task) -> Iterator[Examples]:
-    """All examples at once, or, where logits are of tokens, so many at a time that they fit in memory."""
-    if task.LEVEL == "text":
-        yield examples
-        return
-    for begin in range(0, len(examples), AT_ONCE):
-        yield examples.some(range(begin, min(begin + AT_ONCE, len(examples))))

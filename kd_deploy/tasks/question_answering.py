@@ -34,7 +34,7 @@ NAME = "question-answering"
 LEVEL: Level = "span"
 ANSWERS: Answers = "classes"
 OUTPUTS = ("start_logits", "end_logits")
-NAMED = False
+NAMES = ("start", "end")
 HEAD = "ForQuestionAnswering"
 LIMIT = "It answers with a part of the context, and may do so where the context has no answer."
 REQUIRED = ("context", "question")
@@ -65,7 +65,7 @@ class Answer:
 
 def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
     """The two places to find, for any table and teacher."""
-    return LabelSpace(task=NAME, names=("start", "end"), problem_type="single_label_classification")
+    return LabelSpace(task=NAME, names=NAMES, problem_type="single_label_classification")
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:

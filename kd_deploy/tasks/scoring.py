@@ -1,11 +1,7 @@
-"""What the scores of several tasks have in common: sums over rows, and how alike two models answer."""
-
-from collections.abc import Sequence
+"""What the scores of several tasks have in common: sums over rows."""
 
 import numpy as np
 from numpy.typing import NDArray
-
-from kd_deploy.tasks.task import Prediction
 
 
 def summed(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None) -> tuple[NDArray[np.float64], int]:
@@ -13,8 +9,3 @@ def summed(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None) ->
     if counts is None:
         return statistics.sum(axis=0), len(statistics)
     return counts @ statistics, int(counts.sum())
-
-
-def same(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
-    """The share of rows on which two models give the same answer."""
-    return sum(a == b for a, b in zip(left, right, strict=True)) / len(left)

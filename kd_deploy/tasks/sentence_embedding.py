@@ -23,7 +23,7 @@ NAME = "sentence-embedding"
 LEVEL: Level = "text"
 ANSWERS: Answers = "vector"
 OUTPUTS = ("sentence_embedding",)
-NAMED = False
+NAMES: tuple[str, ...] = ()
 HEAD = ""  # the encoder alone
 LIMIT = "Its vectors can be compared with one another, and not with those of another model."
 REQUIRED = ("text",)
@@ -46,7 +46,7 @@ class Embedding:
 
 def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
     """No classes: what the numbers of a vector stand for has no name."""
-    return LabelSpace(task=NAME, names=(), problem_type="regression")
+    return LabelSpace(task=NAME, names=NAMES, problem_type="regression")
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:

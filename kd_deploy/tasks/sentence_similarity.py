@@ -21,7 +21,7 @@ NAME = "sentence-similarity"
 LEVEL: Level = "text"
 ANSWERS: Answers = "number"
 OUTPUTS = ("logits",)
-NAMED = False
+NAMES = ("score",)
 HEAD = "ForSequenceClassification"
 LIMIT = "Its scores are on the scale of those that it was trained on, and may lie outside of it."
 REQUIRED = ("text", "text_pair", "score")
@@ -63,7 +63,7 @@ def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
             f"{table.source} has a single score, {scores[0]:g}: there is nothing to learn",
             hint="give training data with different scores",
         )
-    return LabelSpace(task=NAME, names=("score",), problem_type="regression")
+    return LabelSpace(task=NAME, names=NAMES, problem_type="regression")
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:

@@ -172,8 +172,8 @@ class Task(Protocol):
         """What the logits of a decision are: one for each class, a number, or a vector."""
 
     @property
-    def NAMED(self) -> bool:  # noqa: N802
-        """Whether the answers are classes that the data give names to."""
+    def NAMES(self) -> tuple[str, ...] | None:  # noqa: N802
+        """What the logits are called where that is always the same; None: the data name them."""
 
     @property
     def HEAD(self) -> str:  # noqa: N802

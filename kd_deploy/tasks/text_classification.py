@@ -12,7 +12,7 @@ from kd_deploy.errors import DataError
 from kd_deploy.tasks.columns import few, label_rows, texts_or_pairs
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.pieces import stacked, whole
-from kd_deploy.tasks.scoring import same, summed
+from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     UNKNOWN,
     Answers,
@@ -30,7 +30,7 @@ NAME = "text-classification"
 LEVEL: Level = "text"
 ANSWERS: Answers = "classes"
 OUTPUTS = ("logits",)
-NAMED = True
+NAMES = None  # the data give them
 HEAD = "ForSequenceClassification"
 LIMIT = "It gives one of its classes to any text, whatever the text is about."
 REQUIRED = ("text",)
@@ -206,7 +206,7 @@ def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = 
 
 def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
     """The share of rows with the same answer."""
-    return same(left, right)
+    return sum(a == b for a, b in zip(left, right, strict=True)) / len(left)
 
 
 def indicator(classes: Sequence[Classes], class_count: int) -> NDArray[np.bool_]:

@@ -87,7 +87,7 @@ def pooled(hidden: Tensor, mask: Tensor, *, how: Literal["first", "mean"]) -> Te
     if how == "mean":
         return hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)  # [B, H]
     first = mask.long().argmax(dim=1)  # [B], the first of the ones
-    return hidden[torch.arange(len(hidden), device=hidden.device), first]  # [B, H]
+    return hidden.gather(1, first[:, None, None].expand(-1, -1, hidden.shape[2])).squeeze(1)  # [B, H], as a graph can
 
 
 def directions(vectors: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import ModelOutput
 
+from kd_deploy.distill.objectives import features
 from kd_deploy.errors import BundleError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-TINY = 1e-6
 MODULES = "modules.json"
 POOLING = "1_Pooling"
 MODES: Mapping[str, Literal["mean", "cls"]] = {
@@ -107,18 +107,8 @@ def embedder(encoder: "PreTrainedModel", pooling: Pooling) -> Embedder:
 
 def pooled(states: Tensor, attention_mask: Tensor, *, pooling: Pooling) -> Tensor:
     """One vector [B, E] for each text of states [B, S, E]; padding [B, S] on either side does not count."""
-    vector = _mean(states, attention_mask) if pooling.mode == "mean" else _first(states, attention_mask)
+    vector = features.pooled(states, attention_mask, how="mean" if pooling.mode == "mean" else "first")
     return F.normalize(vector, dim=-1) if pooling.normalize else vector
-
-
-def _mean(states: Tensor, attention_mask: Tensor) -> Tensor:
-    inside = attention_mask[:, :, None].to(states.dtype)  # [B, S, 1]
-    return (states * inside).sum(dim=1) / inside.sum(dim=1).clamp(min=TINY)
-
-
-def _first(states: Tensor, attention_mask: Tensor) -> Tensor:
-    place = attention_mask.argmax(dim=1)  # [B], the first of the ones
-    return states.gather(1, place[:, None, None].expand(-1, -1, states.shape[2])).squeeze(1)
 
 
 def read_pooling(folder: Path) -> Pooling:
