@@ -60,7 +60,7 @@ class Rows(Dataset[dict[str, Any]]):
         self._task = task
         kind, pieces = task_of(data.examples.labels), data.pieces
         encoded = encode(pieces, data.encoder, task=kind)
-        aims = kind.aims(data.examples, pieces, encoded)
+        aims = kind.aims(data.examples, pieces, encoded, encoder=data.encoder)
         self._numbers = np.arange(len(encoded)) if data.rows is None else data.rows
         self.encoded = [encoded[row] for row in self._numbers]
         self._targets = [aims[row] for row in self._numbers]

@@ -40,13 +40,27 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Marks:
+    """The tokens around a text that is written.
+
+    `starts` is what the decoder beside an encoder is given before the first token, empty for a language model; one
+    of `ends` says that the text is over; `never` are not to be written.
+    """
+
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    never: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """A tokenizer with a length limit and a way to pad."""
+    """A tokenizer with a length limit and a way to pad; `marks` are those of texts that the model writes."""
 
     tokenizer: Tokenizer
     max_length: int
     pad_id: int
     padding_side: str = "right"
+    marks: Marks = Marks()
 
     @classmethod
     def from_file(cls, path: Path, *, max_length: int, pad_id: int, padding_side: str = "right") -> "Encoder":

@@ -100,6 +100,8 @@ def aims(
     examples: Examples,  # noqa: ARG001 - as every task's
     pieces: Sequence[Piece],
     encoded: Sequence[Encoded],
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
 ) -> Sequence[NDArray[np.generic]]:
     """The hidden tokens of each piece, [S] int64; NO_DECISION at all others."""
     out = []

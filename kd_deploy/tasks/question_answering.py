@@ -96,7 +96,13 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     return windows(inputs, encoder)
 
 
-def aims(examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded]) -> Sequence[NDArray[np.generic]]:
+def aims(
+    examples: Examples,
+    pieces: Sequence[Piece],
+    encoded: Sequence[Encoded],
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
+) -> Sequence[NDArray[np.generic]]:
     """The first and last token [2] of the first accepted answer; the first token, twice, where it is not there."""
     return [np.array(_aim(*both, examples=examples), dtype=np.int64) for both in zip(pieces, encoded, strict=True)]
 

@@ -74,7 +74,9 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  #
 def aims(
     examples: Examples,  # noqa: ARG001 - as every task's
     pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's
+    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
 ) -> Sequence[NDArray[np.generic]]:
     """NaN for each piece, [], float32: nobody but the teacher says what a vector is to be."""
     return list(np.full(len(pieces), np.nan, dtype=np.float32))

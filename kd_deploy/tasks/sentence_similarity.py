@@ -105,7 +105,9 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  #
 def aims(
     examples: Examples,
     pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's
+    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
 ) -> Sequence[NDArray[np.generic]]:
     """The score of each pair, [], float32; NaN for pairs without one."""
     out = np.full(len(pieces), np.nan, dtype=np.float32)

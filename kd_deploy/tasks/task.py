@@ -12,6 +12,7 @@ from kd_deploy.data.table import Table
 from kd_deploy.manifest import ProblemType
 from kd_deploy.measurement import Prediction
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.writing import Written
 
 Level = Literal["text", "token", "span"]
 Answers = Literal["classes", "number", "vector"]
@@ -129,12 +130,13 @@ class Piece:
 class Reading:
     """What a model showed of one piece: logits [C] of its text, or [S, C] of its tokens, without padding.
 
-    Where tokens are hidden, the logits are theirs alone.
+    Where tokens are hidden, the logits are theirs alone. A model that writes a text shows what it wrote instead.
     """
 
     piece: Piece
     encoded: Encoded
     logits: NDArray[np.float32]
+    written: Written | None = None
 
 
 Readings = Sequence[Sequence[Reading]]  # of every input, those of its pieces
@@ -200,7 +202,7 @@ class Task(Protocol):
         """The inputs, each in as many pieces as the model has to read, in their order."""
 
     def aims(
-        self, examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded]
+        self, examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
     ) -> Sequence[NDArray[np.generic]]:
         """What a model in training is to say of each piece; pieces of rows beyond the examples have no label."""
 

@@ -116,7 +116,9 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  #
 def aims(
     examples: Examples,
     pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's
+    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
 ) -> Sequence[NDArray[np.generic]]:
     """Class ids [], or an indicator [C] where a text may have several; UNKNOWN for texts without a label."""
     targets, count = cast("Sequence[Classes]", examples.targets), len(examples.labels.names)

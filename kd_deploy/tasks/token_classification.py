@@ -133,7 +133,13 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     return windows(inputs, encoder)
 
 
-def aims(examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded]) -> Sequence[NDArray[np.generic]]:
+def aims(
+    examples: Examples,
+    pieces: Sequence[Piece],
+    encoded: Sequence[Encoded],
+    *,
+    encoder: Encoder,  # noqa: ARG001 - as every task's
+) -> Sequence[NDArray[np.generic]]:
     """Class ids [S] of the tokens of each piece; UNKNOWN for texts without tags, NO_DECISION at special tokens."""
     targets, names = cast("Sequence[Tagged]", examples.targets), examples.labels.names
     found: list[NDArray[np.generic]] = []

@@ -85,7 +85,7 @@ def test_aims_are_the_hidden_tokens_alone() -> None:
     pieces = task.pieces(given.inputs, by)
     pieces = [*pieces, Piece(2, "ba")]
 
-    found = task.aims(given, pieces, by.encode_all([str(one.input) for one in pieces]))
+    found = task.aims(given, pieces, by.encode_all([str(one.input) for one in pieces]), encoder=by)
 
     assert [one.tolist() for one in found] == [
         [none, BE, LATER, none],

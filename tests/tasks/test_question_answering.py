@@ -55,7 +55,10 @@ def aims(given: Examples, *, max_length: int = 32, further: int = 0) -> list[tup
     chosen = encoder(max_length)
     pieces = task.pieces([*given.inputs, *[("Who", CONTEXT)] * further], chosen)
     encoded = chosen.encode_all([piece.input for piece in pieces], places=True)
-    return [(piece, aim.tolist()) for piece, aim in zip(pieces, task.aims(given, pieces, encoded), strict=True)]
+    return [
+        (piece, aim.tolist())
+        for piece, aim in zip(pieces, task.aims(given, pieces, encoded, encoder=chosen), strict=True)
+    ]
 
 
 def readings(*shown: Logits, max_length: int = 32, context: str = CONTEXT) -> list[Reading]:
@@ -293,7 +296,7 @@ def test_what_is_aimed_at_is_what_is_answered() -> None:
     found: list[list[Reading]] = [[] for _ in given.inputs]
     pieces = task.pieces(given.inputs, chosen)
     encoded = chosen.encode_all([piece.input for piece in pieces], places=True)
-    for piece, one, aim in zip(pieces, encoded, task.aims(given, pieces, encoded), strict=True):
+    for piece, one, aim in zip(pieces, encoded, task.aims(given, pieces, encoded, encoder=chosen), strict=True):
         logits = 20 * (np.arange(len(one))[:, None] == aim).astype(np.float32)
         found[piece.row].append(Reading(piece, one, logits))
 

@@ -105,7 +105,7 @@ def test_the_texts_of_a_pair_are_read_one_by_one() -> None:
 def test_nobody_says_what_a_vector_is_to_be(examples: Examples) -> None:
     pieces = embedding.pieces((*examples.inputs, "more"), encoder())
 
-    aims = embedding.aims(examples, pieces, encoder().encode_all([one.input for one in pieces]))
+    aims = embedding.aims(examples, pieces, encoder().encode_all([one.input for one in pieces]), encoder=encoder())
 
     assert (np.stack(aims).shape, np.stack(aims).dtype) == ((len(pieces),), np.float32)
     assert np.isnan(np.stack(aims)).all()

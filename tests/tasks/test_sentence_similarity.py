@@ -128,7 +128,7 @@ def test_pairs_beyond_the_examples_aim_at_nothing() -> None:
     examples, ours = read(table(score=[1.5, 2])), encoder("text 0", "text_pair 1")
     pieces = similarity.pieces((*examples.inputs, ("more", "text")), ours)
 
-    aims = similarity.aims(examples, pieces, ours.encode_all([one.input for one in pieces]))
+    aims = similarity.aims(examples, pieces, ours.encode_all([one.input for one in pieces]), encoder=ours)
 
     assert np.stack(aims).dtype == np.float32
     np.testing.assert_array_equal(np.stack(aims), [1.5, 2, math.nan])

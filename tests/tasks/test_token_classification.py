@@ -78,7 +78,7 @@ def aimed(examples: Examples, pieces: Sequence[Piece], by: Encoder) -> list[list
     """What a model shows that has learned all its aims."""
     encoded = by.encode_all([str(one.input) for one in pieces], places=True)
     found: list[list[Reading]] = [[] for _ in examples.inputs]
-    for piece, one, aim in zip(pieces, encoded, task.aims(examples, pieces, encoded), strict=True):
+    for piece, one, aim in zip(pieces, encoded, task.aims(examples, pieces, encoded, encoder=encoder()), strict=True):
         found[piece.row].append(Reading(piece, one, logits(aim, len(examples.labels.names))))
     return found
 
@@ -219,7 +219,7 @@ def test_a_word_gives_its_tag_to_its_first_token_and_goes_on_in_the_others() -> 
     text = "U.S. trains"
     encoded = by.encode_all([text, text], places=True)
 
-    known, unknown = task.aims(examples, whole([text, text]), encoded)
+    known, unknown = task.aims(examples, whole([text, text]), encoded, encoder=encoder())
 
     assert by.tokenizer.encode(text).tokens[1:5] == ["u", ".", "s", "."]
     rest = len(encoded[0]) - 6
@@ -231,7 +231,7 @@ def test_a_piece_that_begins_within_a_word_has_no_first_token_of_it() -> None:
     by, examples = encoder(), read([["U.S.", "Ada"]], [["B-LOC", "B-PER"]])
     pieces = [Piece(0, "S. Ada", 2)]
 
-    aim = task.aims(examples, pieces, by.encode_all([str(pieces[0].input)], places=True))[0]
+    aim = task.aims(examples, pieces, by.encode_all([str(pieces[0].input)], places=True), encoder=encoder())[0]
 
     assert aim.tolist()[1:4] == [NAMES.index(tag) for tag in ("I-LOC", "I-LOC", "B-PER")]
 
@@ -247,7 +247,9 @@ def test_a_token_of_no_word_is_outside() -> None:
     targets = (Tagged(((0, 1), (4, 5)), ids("B-PER I-PER")),)
     examples = Examples(inputs=("a b c",), targets=targets, labels=LABELS, source="", sha256="")
 
-    aim = task.aims(examples, whole(examples.inputs), encoder().encode_all(["a b c"], places=True))[0]
+    aim = task.aims(examples, whole(examples.inputs), encoder().encode_all(["a b c"], places=True), encoder=encoder())[
+        0
+    ]
 
     assert aim.tolist()[1:-1] == [NAMES.index(tag) for tag in ("B-PER", "O", "I-PER")]
 
@@ -256,7 +258,7 @@ def test_an_entity_goes_on_with_its_only_tag_where_there_is_no_other() -> None:
     rows = table(tokens=[["U.S."]], tags=[["B-LOC"]])
     examples = task.read_examples(rows, task.find_labels(rows, teacher=("O", "B-LOC")))
 
-    aim = task.aims(examples, whole(examples.inputs), encoder().encode_all(["U.S."], places=True))[0]
+    aim = task.aims(examples, whole(examples.inputs), encoder().encode_all(["U.S."], places=True), encoder=encoder())[0]
 
     assert aim.tolist() == [NO_DECISION, 1, 1, 1, 1, NO_DECISION]
 

@@ -1,0 +1,28 @@
+"""How a text is written token by token: what a recipe asks for, what a bundle remembers, what a caller may change."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Generation(BaseModel):
+    """The choice of each next token, and when to stop."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Tokens that are written at most.")
+    beams: Annotated[int, Field(ge=1)] = Field(1, description="Texts that are followed side by side; 1: greedy.")
+    length_penalty: float = Field(
+        1.0, description="Beams are compared by log-probability / length ** this: above 0 favours longer texts."
+    )
+    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0: the likeliest token; above: by chance.")
+    top_k: Annotated[int, Field(ge=0)] = Field(0, description="Chance among so many likeliest tokens; 0: all.")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Chance among the likeliest tokens that share this much probability."
+    )
+    repetition_penalty: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Above 1: tokens that are there already become less likely (Keskar et al. 2019)."
+    )
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
+    seed: int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
+    stop: tuple[str, ...] = Field((), description="Texts after which writing ends; they are not part of the answer.")
