@@ -15,7 +15,10 @@ from kd_deploy.files import sha256_file
 from kd_deploy.manifest import FileRecord, Manifest
 
 MANIFEST = "bundle.json"
-GRAPH_FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}
+# What transformers.js and optimum look for: the graph's name, then what it is made of.
+SUFFIXES = {"fp32": "", "int4": "_q4", "int8": "_quantized"}
+PRECISIONS = tuple(SUFFIXES)
+WHOLE = "model"  # the part of a model that is one graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +71,19 @@ class Bundle:
         return path
 
     def graph(self, precision: str) -> Path:
-        """The ONNX file of a precision, after its hash was compared."""
+        """The ONNX file of a precision, after its hash was compared, of a model that is one graph."""
+        return self.graphs(precision)[WHOLE]
+
+    def graphs(self, precision: str) -> dict[str, Path]:
+        """The ONNX files of a precision by the parts of the model, after their hashes were compared."""
         if precision not in self.manifest.graphs:
             have = ", ".join(self.manifest.graphs) or "none"
+            how = {"fp32": "", "int8": " --quantize"}.get(precision, f" --precision {precision}")
             raise BundleError(
                 f"{self.path} has no {precision} graph (it has: {have})",
-                hint=f"kd-deploy export {self.path} --onnx" + (" --quantize" if precision == "int8" else ""),
+                hint=f"kd-deploy export {self.path} --onnx{how}",
             )
-        return self.file(GRAPH_FILES[precision])
+        return {part: self.file(graph_file(precision, part)) for part in self.manifest.graphs[precision].parts}
 
     def verify(self) -> None:
         """Compare every file with its hash, and refuse files that the manifest does not know."""
@@ -88,8 +96,15 @@ class Bundle:
 
     def size_bytes(self, precision: str) -> int:
         """What a program needs on disk to answer: the model in one precision and its tokenizer."""
-        model = "model.safetensors" if precision == "torch" else GRAPH_FILES[precision]
-        return sum(self.manifest.files[name].size_bytes for name in (model, "tokenizer.json"))
+        parts = ["model.safetensors"]
+        if precision != "torch":
+            parts = [graph_file(precision, part) for part in self.manifest.graphs[precision].parts]
+        return sum(self.manifest.files[name].size_bytes for name in (*parts, "tokenizer.json"))
+
+
+def graph_file(precision: str, part: str = WHOLE) -> str:
+    """Where a bundle keeps the graph of a part of its model in a precision."""
+    return f"onnx/{part}{SUFFIXES[precision]}.onnx"
 
 
 def sign(folder: Path, manifest: Manifest) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from kd_deploy.generation import Generation
+
 
 def _inside(name: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -59,6 +61,8 @@ class GraphRecord(Part):
     metric_drop: float | None = None
     task_drops: dict[str, float] = {}
     batch_sensitivity: float | None = None
+    parts: tuple[str, ...] = ("model",)
+    greedy_identical: float | None = None
 
 
 class Lineage(Part):
@@ -135,6 +139,7 @@ class Manifest(Part):
     problem_type: ProblemType
     tasks: dict[str, TaskRecord] = {}
     max_length: int
+    generation: Generation | None = None
     padding_side: Literal["left", "right"] = "right"
     inputs: tuple[str, ...]
     outputs: tuple[str, ...] = ("logits",)

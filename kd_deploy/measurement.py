@@ -10,6 +10,7 @@ from kd_deploy.manifest import ProblemType
 # What a model answered, as it is kept: class ids, a number, a text, numbers, texts.
 Prediction = tuple[int, ...] | float | str | tuple[float, ...] | tuple[str, ...]
 Role = Literal["teacher", "student", "control"]
+LOWER_IS_BETTER = frozenset({"perplexity"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +175,11 @@ class Benchmarked:
     command: str
     created: str
     targets: tuple[Measured, ...] = field(default=())
+
+
+def worth(metric: str, value: float) -> float:
+    """A score where more is better and differences add up: minus the logarithm of a perplexity, others as they are.
+
+    A difference of perplexities is then one of nats a token: 0.01 is about a per cent.
+    """
+    return -float(np.log(value)) if metric in LOWER_IS_BETTER else value

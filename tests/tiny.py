@@ -16,7 +16,8 @@ from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import labels_alone
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
 from kd_deploy.distill.trainer import train
-from kd_deploy.export.bundle import ExportSettings, export_bundle
+from kd_deploy.export.bundle import export_bundle
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import BilstmStudent, ScratchModel, Training
 from kd_deploy.tasks.encoding import TextInput

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kd_deploy.bundle import Bundle
 
 DEFAULT = "student"
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "int4")
 BACKENDS = ("torch", "optimum")
 
 
@@ -21,7 +21,8 @@ def command(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write onnx/model.onnx (fp32).")] = True,
     quantize: Annotated[bool, typer.Option("--quantize", help="Write onnx/model_quantized.onnx (int8).")] = False,
     precision: Annotated[
-        list[str] | None, typer.Option(help="fp32 or int8; repeatable, instead of the two flags.")
+        list[str] | None,
+        typer.Option(help="fp32, int8, or int4 for models that write; repeatable, instead of the flags."),
     ] = None,
     max_accuracy_drop: Annotated[
         float | None, typer.Option(help="Largest loss of the main metric through int8; needs --data.", min=0, max=1)

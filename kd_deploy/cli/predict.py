@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Answer texts: one JSON line per input, in their order."""
     from kd_deploy.pipeline.targets import bundle_form
-    from kd_deploy.runtime.predictor import load
+    from kd_deploy.runtime.loading import load
     from kd_deploy.tasks.registry import task_of
 
     path, form = bundle_form(bundle, precision)

@@ -12,11 +12,11 @@ from kd_deploy import progress
 from kd_deploy.distill.active import choose
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.observe import observe, shape_of
+from kd_deploy.distill.passes import all_logits, passes
 from kd_deploy.distill.precision import autocast
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
-from kd_deploy.distill.torch_runner import all_logits, passes
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
 from kd_deploy.tasks.registry import main_metric

@@ -13,6 +13,7 @@ from kd_deploy.distill.checkpoints import save_model
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.torch_runner import input_names, parameter_count
 from kd_deploy.files import staged
+from kd_deploy.generation import Generation
 from kd_deploy.manifest import Lineage, Manifest, TaskRecord, TrainingRecord
 from kd_deploy.tasks.heads import joint_labels, lay_out
 from kd_deploy.tasks.registry import graph_outputs, task_of
@@ -40,6 +41,7 @@ def write_bundle(
     tokenizer_from: Path,
     lineage: Lineage,
     outcome: Outcome,
+    generation: Generation | None = None,
 ) -> Bundle:
     """Write a model as a bundle without ONNX files, whole or not at all.
 
@@ -51,6 +53,7 @@ def write_bundle(
         tokenizer_from: The folder whose tokenizer the model was trained with.
         lineage: Where it comes from.
         outcome: What its training came to.
+        generation: How it writes, where it does and nobody says otherwise.
     """
     tasks = outcome.tasks
     spaces = {name: LabelSpace(names=one.labels, problem_type=one.problem_type) for name, one in tasks.items()}
@@ -65,6 +68,7 @@ def write_bundle(
             problem_type=labels.problem_type,
             tasks=dict(tasks),
             max_length=max_length,
+            generation=generation,
             inputs=input_names(model),
             outputs=tuple(head.output for head in heads.values()) if tasks else graph_outputs(task_of(labels)),
             parameters=parameter_count(model),

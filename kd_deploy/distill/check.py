@@ -10,11 +10,14 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.scratch import scratch_config
+from kd_deploy.distill.scratch_writers import writer_sizes
 from kd_deploy.distill.students.build import check_student
 from kd_deploy.distill.students.transformer import depth_of, student_config
+from kd_deploy.distill.students.writers import starts_fresh, writing_config
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
+from kd_deploy.recipe import Recipe, ScratchModel, Student, Teacher, TransformerStudent
+from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.tasks.heads import speaking_of
 from kd_deploy.tasks.registry import TASKS
 
@@ -56,8 +59,8 @@ def check_recipe(recipe: Recipe) -> None:
     _check_adapters(recipe, config)
     if config is None:
         return
-    check_student(recipe.student, config)
-    student = _expected(recipe.student, config)
+    check_student(recipe.student, config, task=recipe.task)
+    student = _expected(recipe.student, config, task=recipe.task)
     if student is None:
         return
     _check_terms(recipe, student, config)
@@ -102,16 +105,28 @@ def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
         )
     if recipe.stages[0].adapter is None:
         return
-    if student.init == "random" or (student.init == "teacher" and teacher and _other_widths(student, teacher)):
+    if student.init == "random" or (student.init == "teacher" and teacher and _other_widths(recipe, teacher)):
         raise RecipeError(
             f"distill.adapter: {adapter.method} leaves the student's weights as they start, which is at random here",
             hint="choose student.init: teacher and the teacher's widths, or train all weights in the first stage",
         )
 
 
-def _other_widths(student: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
+def _other_widths(recipe: Recipe, teacher: "PreTrainedConfig") -> bool:
+    student = recipe.student
+    assert isinstance(student, TransformerStudent)  # noqa: S101 - the caller has just asked
+    if recipe.task in WRITING:
+        return starts_fresh(student, teacher)
     as_deep = student.model_copy(update={"layers": depth_of(teacher)})
     return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())
+
+
+def config_from_scratch(recipe: Recipe, settings: ScratchModel) -> "PreTrainedConfig":
+    """The sizes of a teacher that is trained from nothing."""
+    vocabulary, room = settings.vocabulary, recipe.data.max_length
+    if recipe.task in WRITING:
+        return writer_sizes(settings, task=recipe.task, vocabulary=vocabulary, max_length=room)
+    return scratch_config(settings, vocabulary=vocabulary, max_length=room)
 
 
 def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
@@ -120,19 +135,23 @@ def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
     if teacher is None:
         return None
     if teacher.scratch is not None:
-        vocabulary = teacher.scratch.vocabulary
-        return scratch_config(teacher.scratch, vocabulary=vocabulary, max_length=recipe.data.max_length)
+        return config_from_scratch(recipe, teacher.scratch)
     folder = find_model(str(teacher.first))
     if str(check_checkpoint(folder).get("model_type")).startswith("kd-"):
         return None
     return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
-def _expected(student: Student, teacher: "PreTrainedConfig") -> Shape | None:
+def _expected(student: Student, teacher: "PreTrainedConfig", *, task: str) -> Shape | None:
     """The shape that the student will have; None where its own checkpoint says it."""
     if isinstance(student, TransformerStudent):
         own = student.init not in ("teacher", "random")
-        return None if own else shape_of_config(student_config(teacher, student))
+        if own:
+            return None
+        return shape_of_config((writing_config if task in WRITING else student_config)(teacher, student))
+    if student.architecture == "lstm":
+        embedding = student.embedding_size or shape_of_config(teacher).embedding_width
+        return Shape(name="lstm", depth=1, width=student.hidden_size, embedding_width=embedding, heads=None)
     embedding = student.embedding_size or shape_of_config(teacher).embedding_width
     if student.architecture == "static":
         return Shape(name="static", depth=0, width=0, embedding_width=embedding, heads=None)

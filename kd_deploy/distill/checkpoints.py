@@ -135,6 +135,8 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
         write_pooling(folder, model.pooling, width=width_of(model.config), max_length=max_length)
     shutil.copyfile(tokenizer_file(tokenizer_from), folder / "tokenizer.json")
     settings = tokenizer_settings(tokenizer_from, model_type) | {"model_max_length": max_length}
+    if labels.task == "text-generation":  # a prompt must end where the answer begins
+        settings["padding_side"] = "left"
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 

@@ -16,10 +16,13 @@ from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.teaching import Teaching
 from kd_deploy.distill.trainer import train_together
 from kd_deploy.files import sha256_file, sha256_text
+from kd_deploy.generation import Generation
 from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import Recipe, Training
+from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.heads import MAIN, Head, lay_out
+from kd_deploy.tasks.registry import writes
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import LabelSpace
 
@@ -95,11 +98,16 @@ class Job:
         return Lesson(
             objective=teaching.objective,
             data=teaching.data,
-            validation=TrainingData(examples=self.of_task(name).splits.validation, encoder=teaching.data.encoder),
+            validation=self.of_task(name).judged(encoder=teaching.data.encoder),
             live=teaching.live,
             columns=self.heads[name].columns,
             weight=1.0 if name == MAIN else self.recipe.tasks[name].weight,
         )
+
+    def judged(self, *, encoder: Encoder) -> TrainingData:
+        """The rows by which a model is judged while it is trained."""
+        generation = self.recipe.generation
+        return TrainingData(examples=self.splits.validation, encoder=encoder, generation=generation)
 
     def write(
         self,
@@ -109,8 +117,9 @@ class Job:
         tokenizer: Path,
         lineage: Lineage,
         outcome: Outcome,
+        generation: Generation | None = None,
     ) -> Bundle:
-        """A trained model as a bundle."""
+        """A trained model as a bundle; it writes as it is told here, else as the recipe says."""
         return write_bundle(
             output,
             model,
@@ -119,4 +128,5 @@ class Job:
             tokenizer_from=tokenizer,
             lineage=lineage,
             outcome=outcome,
+            generation=(generation or self.recipe.generation) if writes(self.labels) else None,
         )

@@ -11,21 +11,22 @@ from kd_deploy.distill.steadying import Vectors, disagreement
 from kd_deploy.distill.terms import Objective, Seen
 from kd_deploy.distill.torch_runner import input_names
 from kd_deploy.distill.vocabulary_head import only_at
-from kd_deploy.tasks.task import Level
+from kd_deploy.tasks.task import NO_DECISION, Level
 
 TEACHER = "teacher:"  # before the names of teacher signals in a batch
+WRITTEN = "decoder_input_ids"  # what the decoder beside an encoder reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aim:
     """What to minimise on the rows of one task, what is decided there, and where its logits lie among all.
 
-    `hides`: the decisions are which entries of the vocabulary are hidden, so many that logits are made for them alone.
+    `narrow`: the decisions are between the entries of the vocabulary, so many that logits are made for them alone.
     """
 
     objective: Objective
     level: Level = "text"
-    hides: bool = False
+    narrow: bool = False
     columns: slice = field(default_factory=lambda: slice(None))
 
 
@@ -79,8 +80,10 @@ class Learner(nn.Module):
     def _seen(self, batch: Mapping[str, Tensor], task: int) -> Seen:
         arrays = {name: batch[name] for name in input_names(self.model)}
         aim, mask = self._aims[task], batch["attention_mask"]
+        if WRITTEN in arrays:  # what is compared are the tokens of the targets
+            mask = (batch["targets"] != NO_DECISION).long()
         decisions = Decisions.of(aim.level, batch["targets"], mask)
-        with only_at(self.model, decisions.kept if aim.hides else None):
+        with only_at(self.model, decisions.kept if aim.narrow else None):
             student = dict(observe(self.model, arrays, names=aim.objective.student_names))
         teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
         student["logits"] = decisions.rows(student["logits"][..., aim.columns])

@@ -11,7 +11,7 @@ from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
 from kd_deploy.recipe import Training
-from kd_deploy.tasks.registry import hides, main_metric, task_of
+from kd_deploy.tasks.registry import main_metric, names_tokens, task_of
 
 MEAN = "mean"  # of the main metrics of all tasks
 Scores = Mapping[str, dict[str, float]]
@@ -36,7 +36,9 @@ class Lesson:
     def aim(self) -> Aim:
         """What the learner is to know of it."""
         labels = self.validation.examples.labels
-        return Aim(objective=self.objective, level=task_of(labels).LEVEL, hides=hides(labels), columns=self.columns)
+        return Aim(
+            objective=self.objective, level=task_of(labels).LEVEL, narrow=names_tokens(labels), columns=self.columns
+        )
 
     @property
     def metric(self) -> str:

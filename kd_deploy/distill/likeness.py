@@ -9,7 +9,7 @@ from torch import nn
 
 from kd_deploy.distill.layer_map import linear_cka
 from kd_deploy.distill.observe import observe, shape_of
-from kd_deploy.distill.torch_runner import passes
+from kd_deploy.distill.passes import passes
 from kd_deploy.tasks.encoding import Encoder, TextInput
 
 SAMPLE = 256  # texts: CKA over some thousands of tokens moves in the third decimal

@@ -1,8 +1,8 @@
 """What a model shows of a batch besides its logits: layer outputs, queries, keys and values, by name.
 
 A signal is a mapping from names to tensors: `logits` [B, C], or [B, S, C] of tokens; `embedding` [B, S, E], what the
-first layer takes; `hidden.2` [B, S, H], what the third layer gives; `query.2`, `key.2`, `value.2` [B, S, H], all heads
-side by side.
+first layer takes; `hidden.2` [B, S, H], what the third layer gives (of a decoder beside an encoder, for its tokens);
+`query.2`, `key.2`, `value.2` [B, S, H], all heads side by side.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kd_deploy.distill.decisions import logits_of
 from kd_deploy.distill.objectives.attention import attention_scores
 from kd_deploy.distill.students.own import is_ours
+from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2SeqConfig
 from kd_deploy.distill.students.transformer import depth_of, heads_of, width_of
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def shape_of(model: nn.Module) -> Shape:
     """What a model can show, found by asking it once."""
     if is_ours(model):
         return ours(type(model).__name__, model.sizes)
-    shape = shape_of_config(model.config)
+    config: PreTrainedConfig = model.config
+    shape = shape_of_config(config)
+    if config.is_encoder_decoder:  # there are three kinds of attention in it
+        return replace(shape, heads=None)
     return shape if _attention_is_plain(model, shape) else replace(shape, heads=None)
 
 
@@ -65,8 +69,9 @@ def shape_of_config(config: "PreTrainedConfig") -> Shape:
 
 
 def ours(name: str, sizes: Any) -> Shape:
-    """What a BiLSTM or a static student of these sizes can show."""
-    width = 2 * getattr(sizes, "hidden_size", 0)
+    """What one of our students of these sizes can show."""
+    both_directions = not isinstance(sizes, LstmSeq2SeqConfig)  # else the decoder's, which has one
+    width = (1 + both_directions) * getattr(sizes, "hidden_size", 0)
     return Shape(name=name, depth=1 if width else 0, width=width, embedding_width=sizes.embedding_size, heads=None)
 
 
@@ -84,11 +89,12 @@ def observe(model: nn.Module, arrays: Mapping[str, Tensor], *, names: Collection
     with _listening(model, names) as heard:
         shown = model(**arrays, **options)
     signal: dict[str, Tensor] = {"logits": logits_of(shown), **heard}
+    layers: Any = getattr(shown, "decoder_hidden_states", None) or getattr(shown, "hidden_states", None)
     for name in names:
         if name == "embedding":
-            signal[name] = shown.hidden_states[0]
+            signal[name] = layers[0]
         elif _kind(name) == "hidden":
-            signal[name] = shown.hidden_states[1 + layer_of(name)]
+            signal[name] = layers[1 + layer_of(name)]
     return signal
 
 

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from kd_deploy.distill.learner import TEACHER
+from kd_deploy.distill.learner import TEACHER, WRITTEN
 from kd_deploy.distill.redrawing import Redraw
 from kd_deploy.distill.signals import Signals
+from kd_deploy.generation import Generation
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.pieces import encode
 from kd_deploy.tasks.registry import hides, task_of
 from kd_deploy.tasks.task import NO_DECISION, Examples, Piece
 
+WRITE = Generation()
 TASK = "task"  # the number of a batch's task, where it is not the first
 
 
@@ -26,6 +29,7 @@ class TrainingData:
 
     The inputs are those of `examples`, then those of `unlabeled`; the rows are their pieces. `signals` and `weights`,
     how much the teacher counts, [N] from 0 to 1, go by the rows. `rows` are those that take part; None: all.
+    `generation` says how texts are written where a model is judged by those.
     """
 
     examples: Examples
@@ -34,6 +38,7 @@ class TrainingData:
     unlabeled: Sequence[TextInput] = ()
     weights: NDArray[np.float32] | None = None
     rows: NDArray[np.int64] | None = None
+    generation: Generation = WRITE
 
     @property
     def inputs(self) -> tuple[TextInput, ...]:
@@ -105,9 +110,12 @@ class Collate:
         Where the rows are not those of the first task, its number as `task` too.
         """
         encoded: list[Encoded] = [row["encoded"] for row in rows]
-        arrays = self.encoder.collate(encoded, input_names=self.names)
+        names = [name for name in self.names if name != WRITTEN]
+        arrays = self.encoder.collate(encoded, input_names=names)
         batch: dict[str, Any] = {name: torch.from_numpy(value) for name, value in arrays.items()}
         batch["targets"] = torch.from_numpy(_aims([row["target"] for row in rows]))
+        if WRITTEN in self.names:
+            batch[WRITTEN] = before(batch["targets"], self.encoder)
         if rows[0]["weight"] is not None:
             batch["weights"] = torch.from_numpy(np.stack([row["weight"] for row in rows]))
         for name in rows[0]["teacher"]:
@@ -115,6 +123,20 @@ class Collate:
         if rows[0]["task"]:
             batch[TASK] = rows[0]["task"]
         return batch
+
+
+def before(targets: Tensor, encoder: Encoder) -> Tensor:
+    """What a decoder is given to say the targets: the start marks, then all targets but the last, [B, T].
+
+    Args:
+        targets: Token ids [B, T]; NO_DECISION at the places of further start marks, and as padding.
+        encoder: Knows the marks and the id of padding.
+    """
+    starts = encoder.marks.starts
+    given = torch.full_like(targets, encoder.pad_id)
+    given[:, 1:] = targets[:, :-1].masked_fill(targets[:, :-1] < 0, encoder.pad_id)
+    given[:, : len(starts)] = torch.tensor(starts)
+    return given
 
 
 def _aims(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:

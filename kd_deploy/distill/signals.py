@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from kd_deploy import progress
 from kd_deploy.distill.observe import Shape, Signal, observe
+from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format
 from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.tokenizer_files import tokenizer_file
-from kd_deploy.distill.torch_runner import input_names, open_encoder, passes
+from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
 from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.tasks.encoding import Encoder, TextInput
@@ -60,16 +61,16 @@ class Signals:
 class LiveTeacher:
     """A teacher that answers while the student trains, where its signals are too large to be kept."""
 
-    def __init__(self, model: nn.Module, names: Collection[str], *, chosen: Format, hides: bool = False) -> None:
+    def __init__(self, model: nn.Module, names: Collection[str], *, chosen: Format, narrow: bool = False) -> None:
         """Take a model and what it is to show.
 
         Args:
             model: The teacher.
             names: Which signals, as `observe` calls them.
             chosen: The number format of its passes.
-            hides: Whether its logits are wanted at hidden tokens alone, [1, N, V].
+            narrow: Whether its logits are wanted at the tokens that are decided alone, [1, N, V].
         """
-        self._hides = hides
+        self._narrow = narrow
         self._model = model.eval()
         self._names = tuple(names)
         self._chosen = chosen
@@ -81,11 +82,11 @@ class LiveTeacher:
 
     @torch.no_grad()
     def signal(self, arrays: Mapping[str, Tensor]) -> Signal:
-        """What it says of a batch [B, S], rounded as the cache rounds; `targets` say which tokens are hidden."""
+        """What it says of a batch [B, S], rounded as the cache rounds; `targets` say which tokens are decided."""
         device = next(iter(arrays.values())).device
         model = self._model.to(device)
         inputs = {name: arrays[name] for name in input_names(model)}
-        kept = arrays["targets"] != NO_DECISION if self._hides else None
+        kept = arrays["targets"] != NO_DECISION if self._narrow else None
         with autocast(self._chosen, device), only_at(model, kept):
             shown = observe(model, inputs, names=self._names)
         return {name: _rounded(name, shown[name]) for name in self._names}

@@ -15,11 +15,11 @@ from kd_deploy.distill.asking import ask_in_rounds
 from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
+from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
-from kd_deploy.distill.torch_runner import open_predictor
 from kd_deploy.errors import DataError
 from kd_deploy.files import staged
 from kd_deploy.manifest import TaskRecord, TrainingRecord
@@ -83,7 +83,7 @@ def distill_student(
     )
     if main.tokens.kept is not None:
         student = with_entries(student, main.tokens.kept)
-    rate = usual_rate(job.recipe.student, main.teachers.model)
+    rate = usual_rate(job.recipe.student, main.teachers.model, task=job.recipe.task)
     stages = tuple(
         stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
         for stage in job.recipe.stages

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from kd_deploy.bundle import Bundle
+from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
 from kd_deploy.distill.bundling import Outcome
@@ -11,15 +11,17 @@ from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
-from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.scratch import write_scratch_model
+from kd_deploy.distill.scratch_writers import write_scratch_writer
 from kd_deploy.distill.students.build import FRESH_RATE
 from kd_deploy.distill.teaching import untaught
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError
+from kd_deploy.generation import Generation
 from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import Teacher
+from kd_deploy.tasks.registry import writes
 
 
 def make_teacher(job: Job, output: Path) -> Bundle:
@@ -42,7 +44,7 @@ def make_teacher(job: Job, output: Path) -> Bundle:
         model, lineage = load_model(source, labels=job.labels), Lineage(teacher=name, versions=installed_versions())
         return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics={}))
     if teacher.finetune is None:
-        return _as_it_is(job, source, output, name=name)
+        return _as_it_is(job, teacher, source, output=output)
     settings = teacher.finetune
     if teacher.scratch is not None and settings.learning_rate is None:
         settings = settings.model_copy(update={"learning_rate": FRESH_RATE})
@@ -50,7 +52,8 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
     metrics = job.train(model, teaching, settings, what="teacher")
     lineage = job.lineage(teacher=None, name=name, settings=settings, terms=("hard_labels",))
-    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))
+    outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)
+    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=outcome, generation=generation)
 
 
 def _source(job: Job, teacher: Teacher) -> Path:
@@ -61,21 +64,28 @@ def _source(job: Job, teacher: Teacher) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     seed = teacher.finetune.seed if teacher.finetune else 0
-    write_scratch_model(
-        folder,
-        teacher.scratch,
-        inputs=job.splits.train.inputs,
-        labels=job.labels,
-        max_length=job.max_length,
-        seed=seed,
-    )
+    train = job.splits.train
+    if writes(job.labels):
+        texts = [str(one) for one in (*train.inputs, *train.targets) if one]  # of text2text the targets are texts too
+        task = job.labels.task
+        write_scratch_writer(folder, teacher.scratch, task=task, texts=texts, max_length=job.max_length, seed=seed)
+    else:
+        write_scratch_model(
+            folder, teacher.scratch, inputs=train.inputs, labels=job.labels, max_length=job.max_length, seed=seed
+        )
     return folder
 
 
-def _as_it_is(job: Job, source: Path, output: Path, *, name: str) -> Bundle:
+def _way_to_write(teacher: Teacher, source: Path) -> Generation | None:
+    own = Bundle.open(source).manifest.generation if (source / MANIFEST).is_file() else None
+    return teacher.generation or own
+
+
+def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bundle:
     require_same_kind(source, job.labels, rows=job.splits.train.source)
     model = load_model(source)
-    data = TrainingData(examples=job.splits.validation, encoder=open_encoder(source, max_length=job.max_length))
+    data = job.judged(encoder=open_encoder(source, max_length=job.max_length))
     metrics = evaluate_model(model, data, number_format="fp32") if data.examples.answered else {}
-    lineage = Lineage(teacher=name, versions=installed_versions())
-    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics=metrics))
+    lineage = Lineage(teacher=teacher.first, versions=installed_versions())
+    outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)
+    return job.write(model, output, tokenizer=source, lineage=lineage, outcome=outcome, generation=generation)

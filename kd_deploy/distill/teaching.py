@@ -22,7 +22,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder
-from kd_deploy.tasks.registry import hides, task_of
+from kd_deploy.tasks.registry import names_tokens, task_of
 from kd_deploy.tasks.splits import Splits
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -162,11 +162,11 @@ def _answered(
             hint="raise distill.cache_gb, or give the student the teacher's whole vocabulary",
         )
     data = _signalled(teaching.data, teachers, names=kept, settings=settings)
-    teacher, hidden = teachers.model, hides(teaching.data.examples.labels)
+    teacher, narrow = teachers.model, names_tokens(teaching.data.examples.labels)
     return replace(
         teaching,
         data=replace(data, encoder=encoder),
-        live=LiveTeacher(teacher, live, chosen=choose_format("auto", teacher), hides=hidden) if live else None,
+        live=LiveTeacher(teacher, live, chosen=choose_format("auto", teacher), narrow=narrow) if live else None,
     )
 
 
@@ -175,8 +175,8 @@ def _sources(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which signals are kept on disk, and which the teacher gives live."""
     names = objective.teacher_names
-    if hides(data.examples.labels):
-        return (), names  # other tokens are hidden each time
+    if names_tokens(data.examples.labels):
+        return (), names  # a row of logits for every token fills any disk
     if not settings.samples.all_count:
         names = tuple(sorted({*names, LOGITS}))
     inner = set(names) - {LOGITS}

@@ -21,7 +21,8 @@ TOKENIZER_CLASSES = {
 VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 POSITIONS_AFTER_PAD = ("roberta", "camembert", "mpnet")
 KEPT_TOKENIZER_KEYS = (
-    "bos_token", "cls_token", "do_lower_case", "eos_token", "mask_token", "pad_token", "sep_token",
+    "bos_token", "clean_up_tokenization_spaces", "cls_token", "do_lower_case", "eos_token", "mask_token",
+    "model_input_names", "pad_token", "sep_token",
     "strip_accents", "tokenize_chinese_chars", "unk_token",
 )  # fmt: skip
 
@@ -70,7 +71,7 @@ def pad_id_of(folder: Path) -> int:
 def max_positions(folder: Path) -> int | None:
     """How many tokens the model has positions for; None where nothing limits them."""
     config = check_checkpoint(folder)
-    positions = config.get("max_position_embeddings")
+    positions = config.get("max_position_embeddings", config.get("n_positions"))
     if not isinstance(positions, int) or positions <= 0:
         return None
     # The RoBERTa family counts positions from pad + 1.

@@ -10,6 +10,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArgumen
 from kd_deploy import progress
 from kd_deploy.distill.precision import choose_format
 from kd_deploy.errors import MissingExtraError
+from kd_deploy.measurement import LOWER_IS_BETTER
 from kd_deploy.recipe import Training
 
 MAX_GRADIENT_NORM = 1.0
@@ -46,7 +47,7 @@ def training_arguments(
         save_total_limit=2,
         load_best_model_at_end=metric is not None,
         metric_for_best_model=metric,
-        greater_is_better=True,
+        greater_is_better=metric not in LOWER_IS_BETTER,
         logging_steps=50,
         logging_nan_inf_filter=False,
         report_to=list(settings.report_to) or "none",

@@ -1,10 +1,12 @@
-"""The head of a masked language model on the hidden tokens alone: it costs more than the layers under it."""
+"""The head over the vocabulary on the tokens that are decided alone: it costs more than the layers under it."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+
+from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq
 
 
 @contextlib.contextmanager
@@ -30,6 +32,11 @@ def only_at(model: nn.Module, kept: Tensor | None) -> Iterator[None]:
 
 
 def _head(model: nn.Module) -> nn.Module:
-    """The first module after the encoder that has learned anything."""
+    """The first module after the layers that has learned anything."""
+    if isinstance(model, LstmSeq2Seq):
+        return model.project
+    if not hasattr(model, str(model.base_model_prefix)):  # T5's layers lie beside its head
+        found: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+        return found
     further = [module for name, module in model.named_children() if name != str(model.base_model_prefix)]
     return next(module for module in further if next(module.parameters(), None) is not None)

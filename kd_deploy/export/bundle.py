@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +11,40 @@ import onnx
 from torch import nn
 
 from kd_deploy import progress
-from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle, copy_files, sign
-from kd_deploy.errors import ExportError
+from kd_deploy.bundle import MANIFEST, Bundle, copy_files, graph_file, sign
+from kd_deploy.errors import ExportError, UsageError
 from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
 from kd_deploy.export.gate import Accepted, Limit, main_metric_of, quantize_within
-from kd_deploy.export.graph import Backend, export_graph
+from kd_deploy.export.generation.bundle import WritingExport
+from kd_deploy.export.graph import export_graph
 from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.files import staged
 from kd_deploy.machine import this_machine
 from kd_deploy.manifest import GraphRecord, Manifest, ParityRecord
 from kd_deploy.runner import Runner
-from kd_deploy.runtime.predictor import Predictor, heads_of, label_space, open_encoder
+from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
+from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.heads import MAIN, Head
 from kd_deploy.tasks.registry import TASKS, outputs_of_tokens
-from kd_deploy.tasks.task import Examples, Task
+from kd_deploy.tasks.task import Task
+from kd_deploy.tasks.writing import Decoder
 
 HEAD_KEYS = ("num_attention_heads", "n_heads")
 WIDTH_KEYS = ("hidden_size", "dim")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportSettings:
-    """What to write, and what int8 may cost: on the rows of the main task, and of further ones by name."""
-
-    precisions: Sequence[str]
-    opset: int = 17
-    backend: Backend = "torch"
-    max_accuracy_drop: float | None = None
-    examples: Examples | None = None
-    further: Mapping[str, Examples] = field(default_factory=dict)
-
-
 def export_bundle(
-    source: Bundle, output: Path, *, model: nn.Module, runner: Runner, settings: ExportSettings
+    source: Bundle,
+    output: Path,
+    *,
+    model: nn.Module,
+    runner: Runner,
+    settings: ExportSettings,
+    decoder: Decoder | None = None,
 ) -> Bundle:
     """Write a bundle's torch half with fresh ONNX files to `output`, whole or not at all.
 
@@ -56,6 +54,7 @@ def export_bundle(
         model: Its torch model, in evaluation mode.
         runner: The same model as a runner: what every graph is held against.
         settings: Precisions, opset, backend, and the accuracy gate.
+        decoder: The same model as a decoder, where it writes.
 
     Raises:
         ExportError: The graph does not export, or does not answer like the model.
@@ -65,16 +64,16 @@ def export_bundle(
         torch_half = [name for name in source.manifest.files if not name.startswith("onnx/")]
         copy_files(source.path, aside, torch_half)
         (aside / "onnx").mkdir()
-        work = aside / ".work"
-        work.mkdir()
-        exporting = _Exporting(source=source, aside=aside, work=work, output=output, settings=settings)
-        graphs = {"fp32": exporting.fp32(model, runner)}
-        if "int8" in settings.precisions:
-            graphs["int8"] = exporting.int8(runner)
-        if "fp32" not in settings.precisions:
-            (aside / GRAPH_FILES["fp32"]).unlink()
-            del graphs["fp32"]
-        shutil.rmtree(work)
+        if decoder is not None:
+            graphs = WritingExport(
+                source=source, aside=aside, output=output, model=model, decoder=decoder, settings=settings
+            ).graphs()
+        else:
+            work = aside / ".work"
+            work.mkdir()
+            exporting = _Exporting(source=source, aside=aside, work=work, output=output, settings=settings)
+            graphs = exporting.graphs(model, runner)
+            shutil.rmtree(work)
         sign(aside, source.manifest.model_copy(update={"graphs": graphs}))
     return Bundle.open(output)
 
@@ -104,8 +103,21 @@ class _Exporting:
         """The graph as the backend wrote it: what fusion knows the patterns of."""
         return self.work / "exported.onnx"
 
+    def graphs(self, model: nn.Module, runner: Runner) -> dict[str, GraphRecord]:
+        made = {"fp32": self.fp32(model, runner)}
+        if "int4" in self.settings.precisions:
+            raise UsageError(
+                f"int4 is for models that write, and this one is for {self.manifest.task}", hint="choose fp32 or int8"
+            )
+        if "int8" in self.settings.precisions:
+            made["int8"] = self.int8(runner)
+        if "fp32" not in self.settings.precisions:
+            (self.aside / graph_file("fp32")).unlink()
+            del made["fp32"]
+        return made
+
     def fp32(self, model: nn.Module, runner: Runner) -> GraphRecord:
-        graph = self.aside / GRAPH_FILES["fp32"]
+        graph = self.aside / graph_file("fp32")
         progress.say(f"exporting {self.output.name} to ONNX")
         export_graph(
             model,
@@ -125,7 +137,7 @@ class _Exporting:
         return self._record("fp32", graph, found, steps=("plain graph", *_told(moved)))
 
     def int8(self, runner: Runner) -> GraphRecord:
-        graph, plain = self.aside / GRAPH_FILES["int8"], self.aside / GRAPH_FILES["fp32"]
+        graph, plain = self.aside / graph_file("int8"), self.aside / graph_file("fp32")
         reduce_range = not this_machine().has_vnni
         accepted = quantize_within(
             [*self._fused(runner), ("plain", plain)],

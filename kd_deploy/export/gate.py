@@ -7,6 +7,7 @@ from pathlib import Path
 from kd_deploy import progress
 from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export.quantize import PLANS, Quantized, quantize
+from kd_deploy.measurement import worth
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import main_metric, scores, task_of
@@ -23,6 +24,11 @@ class Limit:
     reference: float
     max_drop: float | None
     task: str = MAIN
+
+    def drop(self, found: float) -> float:
+        """How much worse than the reference a score is; of perplexities, in nats a token."""
+        metric = main_metric(self.examples)
+        return worth(metric, self.reference) - worth(metric, found)
 
     def allows(self, drop: float) -> bool:
         """Whether so much may be lost."""
@@ -97,12 +103,12 @@ def _judge(
     with open_predictor(graph) as predictor:
         metric = main_metric_of(predictor, main.examples)
         sensitivity = batch_sensitivity(predictor, main.examples)
-        drops = {one.task: one.reference - main_metric_of(predictor.task(one.task), one.examples) for one in further}
+        drops = {one.task: one.drop(main_metric_of(predictor.task(one.task), one.examples)) for one in further}
     return Accepted(
         quantized=quantized,
         steps=(),
         metric=metric,
-        drop=main.reference - metric,
+        drop=main.drop(metric),
         batch_sensitivity=sensitivity,
         task_drops=drops,
     )

@@ -8,13 +8,16 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill.adopt import adopt_checkpoint
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.tokenizer_files import default_max_length
+from kd_deploy.distill.torch_decoders import torch_decoder
 from kd_deploy.distill.torch_runner import TorchRunner
 from kd_deploy.errors import UsageError
-from kd_deploy.export.bundle import ExportSettings, export_bundle
+from kd_deploy.export.bundle import export_bundle
 from kd_deploy.export.graph import Backend
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.files import locked, require_ours
 from kd_deploy.pipeline.targets import DEFAULT_MAX_LENGTH
-from kd_deploy.runtime.predictor import heads_of
+from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
+from kd_deploy.tasks.registry import writes
 from kd_deploy.tasks.task import Examples
 
 
@@ -91,7 +94,8 @@ def export_made(
         further=further or {},
     )
     runner = TorchRunner(model, heads=heads_of(source))
-    return export_bundle(source, output, model=model, runner=runner, settings=settings)
+    decoder = torch_decoder(model, open_encoder(source)) if writes(label_space(source)) else None
+    return export_bundle(source, output, model=model, runner=runner, settings=settings, decoder=decoder)
 
 
 def _adopted(reference: str, output: Path) -> Bundle:

@@ -7,7 +7,7 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.errors import DataError, UsageError
 from kd_deploy.pipeline.targets import Target, resolve
 from kd_deploy.recipe import Data
-from kd_deploy.runtime.predictor import heads_of
+from kd_deploy.runtime.loading import heads_of
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.heads import MAIN, find_head, lay_out
 from kd_deploy.tasks.registry import task_of

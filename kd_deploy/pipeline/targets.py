@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Literal
 
 from kd_deploy.benchmark.targets import JSON, Factory, TargetSpec
-from kd_deploy.bundle import GRAPH_FILES, MANIFEST, Bundle
+from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle
 from kd_deploy.errors import BenchmarkError, BundleError, UsageError
 from kd_deploy.measurement import Role, TargetName
 from kd_deploy.pipeline.fingerprints import signature
+from kd_deploy.runtime.loading import load
 from kd_deploy.runtime.open import open_onnx
-from kd_deploy.runtime.predictor import Predictor, load
+from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import find_provider
 from kd_deploy.tasks.heads import MAIN
 
 TORCH = "torch"
-FORMS = (*GRAPH_FILES, TORCH)
+FORMS = (*PRECISIONS, TORCH)
 DEFAULT_MAX_LENGTH = 512
 
 
@@ -34,7 +35,7 @@ class Target:
     def open(self) -> Predictor:
         """A predictor of its task in this process, to be judged on its answers."""
         if self.name.runtime == TORCH:
-            from kd_deploy.distill.torch_runner import open_predictor
+            from kd_deploy.distill.opening import open_predictor
 
             return open_predictor(self.path, max_length=self.max_length).task(self.task)
         if self.kind == "onnx":
@@ -69,7 +70,7 @@ class Target:
         arguments: dict[str, JSON]
         if self.name.runtime == TORCH:
             arguments = {"checkpoint": path, "max_length": self.max_length, **how}
-            return Factory(function="kd_deploy.distill.torch_runner:open_torch", arguments=arguments)
+            return Factory(function="kd_deploy.distill.opening:open_torch", arguments=arguments)
         if self.kind == "onnx":
             arguments = {"graph": path, "max_length": self.max_length, **how}
             return Factory(function="kd_deploy.runtime.open:open_onnx", arguments=arguments)
@@ -123,9 +124,9 @@ def bundle_target(bundle: Bundle, *, form: str | None = None, role: Role, name: 
         BundleError: The bundle does not have the form.
     """
     graphs = bundle.manifest.graphs
-    chosen = form or next((one for one in reversed(GRAPH_FILES) if one in graphs), TORCH)
+    chosen = form or next((one for one in reversed(PRECISIONS) if one in graphs), TORCH)
     if chosen != TORCH:
-        bundle.graph(chosen)
+        bundle.graphs(chosen)
     shown = name or f"{bundle.path.name}-{chosen}"
     runtime: Literal["torch", "onnxruntime"] = "torch" if chosen == TORCH else "onnxruntime"
     return Target(
@@ -146,8 +147,8 @@ def bundle_form(reference: str, precision: str | None) -> tuple[str, str | None]
     """
     path, form = _split(reference)
     chosen = precision or form
-    if chosen is not None and chosen not in GRAPH_FILES:
-        raise UsageError(f"there is no precision {chosen!r}", hint=f"choose of: {', '.join(GRAPH_FILES)}")
+    if chosen is not None and chosen not in PRECISIONS:
+        raise UsageError(f"there is no precision {chosen!r}", hint=f"choose of: {', '.join(PRECISIONS)}")
     return path, chosen
 
 

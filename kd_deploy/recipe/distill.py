@@ -59,6 +59,28 @@ class Active(Section):
         return self
 
 
+class Sequences(Section):
+    """Kim and Rush 2016, arXiv 1606.07947: the student learns to write what the teacher writes.
+
+    The teacher writes once for every source; its texts are kept and used again by later runs.
+    """
+
+    beams: PositiveInt = Field(4, description="Texts that the teacher follows side by side.")
+    targets: Literal["teacher", "both"] = Field(
+        "teacher", description="Learn from the teacher's texts alone, or from those of the data as well."
+    )
+
+
+class OnPolicy(Section):
+    """Agarwal et al. 2024 (GKD), arXiv 2306.13649: the student writes, and the teacher says what should come next."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="Of the batches.")
+    temperature: PositiveFloat = Field(1.0, description="Of the chance by which the student chooses.")
+    prompt: Fraction = Field(
+        0.3, description="For language models: the share of each text that is given, before the student goes on."
+    )
+
+
 class Distill(Training):
     """How the student learns from the teacher."""
 
@@ -78,6 +100,8 @@ class Distill(Training):
     augment: Augment | None = Field(None, description="Left out: no texts are made.")
     active: Active | None = Field(None, description="Left out: the teacher is asked about every text.")
     samples: Samples = Samples()
+    sequences: Sequences | None = Field(None, description="Left out: targets are those of the data.")
+    on_policy: OnPolicy | None = Field(None, description="Left out: it learns from texts that are there.")
     cache_gb: Annotated[float, Field(ge=0)] = Field(
         8.0, description="Most that the teacher's layers may take on disk; beyond it the teacher answers live."
     )
@@ -90,6 +114,8 @@ class Distill(Training):
             raise ValueError("every term of the objective has weight 0")
         if self.texts == "unlabelled" and all(term.term == "hard_labels" for term in self.objective):
             raise ValueError("texts: unlabelled have no labels, and hard_labels alone learns from nothing else")
+        if self.on_policy and all(term.term == "hard_labels" for term in self.objective):
+            raise ValueError("on_policy: nobody but the teacher says what is right there, and no term asks it")
         if self.active and self.texts != "all":
             raise ValueError("active chooses among all texts: leave texts out")
         return self

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from kd_deploy.generation import Generation
+
 TaskName = Literal[
     "text-classification",
     "token-classification",
@@ -10,6 +12,8 @@ TaskName = Literal[
     "sentence-similarity",
     "sentence-embedding",
     "fill-mask",
+    "text2text",
+    "text-generation",
 ]
 STUDENTS: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("transformer", "bilstm", "static"),
@@ -18,7 +22,10 @@ STUDENTS: dict[TaskName, tuple[str, ...]] = {
     "sentence-similarity": ("transformer",),
     "sentence-embedding": ("transformer", "static"),
     "fill-mask": ("transformer",),
+    "text2text": ("transformer", "lstm"),
+    "text-generation": ("transformer",),
 }
+WRITING = ("text2text", "text-generation")
 # Where the answers are no classes, a divergence between distributions says nothing.
 OBJECTIVES: dict[str, list[dict[str, Any]]] = {
     "sentence-similarity": [{"term": "logit_mse", "weight": 0.9}, {"term": "hard_labels", "weight": 0.1}],
@@ -42,26 +49,69 @@ def with_objective(document: dict[str, Any]) -> dict[str, Any]:
 
 def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
     """The keys of a recipe, a Recipe, that do not fit its task, and why not."""
-    architecture, task, teacher = recipe.student.architecture, recipe.task, recipe.teacher
+    task, architecture = recipe.task, recipe.student.architecture
     known = STUDENTS[task]
     if architecture not in known:
         choice = f"choose {known[0]}" if len(known) == 1 else f"choose one of {', '.join(known)}"
         yield "student.architecture", f"{architecture} is none for {task}: {choice}"
-    if task == "text-classification":
-        return
-    given = {
+    for tasks, paths in ((("text-classification",), _of_texts(recipe)), (WRITING, _of_writing(recipe))):
+        if task in tasks:
+            continue
+        for path in (path for path, there in paths.items() if there):
+            what = "several teachers are" if path == "teacher.model" else "it is"
+            yield path, f"{what} for {' and '.join(tasks)} alone, and this is {task}"
+    for path, (there, why) in _of_other_tasks(recipe).items():
+        if there:
+            yield path, f"{why}: leave it out"
+
+
+def _of_texts(recipe: Any) -> dict[str, bool]:
+    # What is for tasks with classes of texts alone.
+    teacher = recipe.teacher
+    return {
         "tasks": bool(recipe.tasks),
         "teacher.endpoint": bool(teacher and teacher.endpoint),
         "teacher.model": bool(teacher and teacher.several),
         "distill.active": any(stage.active for stage in recipe.stages),
         "distill.samples": not all(stage.samples.all_count for stage in recipe.stages),
     }
-    for path in (path for path, there in given.items() if there):
-        what = "several teachers are" if path == "teacher.model" else "it is"
-        yield path, f"{what} for text-classification alone, and this is {task}"
-    if task == "sentence-embedding" and getattr(recipe.student, "bigrams", 0):
-        yield "student.bigrams", "a sentence's vector is made of word vectors alone: leave it out"
-    if task == "fill-mask" and recipe.student.vocabulary != "full":
-        yield "student.vocabulary", "its entries are what fill-mask answers with: leave it out"
-    if task in WITHOUT_LABELS and teacher and teacher.finetune:
-        yield "teacher.finetune", f"{task} has no labels to learn from: name a teacher that is trained already"
+
+
+def _of_writing(recipe: Any) -> dict[str, bool]:
+    # What is for tasks whose answers are written alone.
+    return {
+        "generation": recipe.generation != Generation(),
+        "teacher.generation": bool(recipe.teacher and recipe.teacher.generation),
+        "export.precisions": "int4" in recipe.export.precisions,
+        "distill.sequences": any(stage.sequences for stage in recipe.stages),
+        "distill.on_policy": any(stage.on_policy for stage in recipe.stages),
+    }
+
+
+def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
+    task, student, teacher = recipe.task, recipe.student, recipe.teacher
+    fills = task in ("fill-mask", *WRITING)
+    beside_an_encoder = student.architecture == "transformer" and student.encoder_layers is not None
+    return {
+        "student.bigrams": (
+            task == "sentence-embedding" and getattr(student, "bigrams", 0) > 0,
+            "a sentence's vector is made of word vectors alone",
+        ),
+        "student.vocabulary": (fills and student.vocabulary != "full", f"its entries are what {task} answers with"),
+        "student.encoder_layers": (
+            beside_an_encoder and task != "text2text",
+            f"a student for {task} has no encoder beside its layers",
+        ),
+        "distill.sequences": (
+            task == "text-generation" and any(stage.sequences for stage in recipe.stages),
+            "a teacher writes targets for sources, and text-generation has none",
+        ),
+        "distill.augment": (
+            task in WRITING and any(stage.augment for stage in recipe.stages),
+            f"texts that are made up teach {task} nothing good",
+        ),
+        "teacher.finetune": (
+            task in WITHOUT_LABELS and bool(teacher and teacher.finetune),
+            f"{task} has no labels to learn from, and its teacher must be trained already",
+        ),
+    }

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from kd_deploy.recipe.section import PositiveInt, Section
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "int4"]
 
 
 class Export(Section):

@@ -24,7 +24,12 @@ class TransformerStudent(AnyStudent):
     """The teacher's family with fewer layers, or with other widths."""
 
     architecture: Literal["transformer"] = "transformer"
-    layers: PositiveInt | None = Field(None, description="Left out: half of the teacher's.")
+    layers: PositiveInt | None = Field(
+        None, description="Left out: half of the teacher's. Beside an encoder: those of the decoder."
+    )
+    encoder_layers: PositiveInt | None = Field(
+        None, description="For text2text. Left out: as many as the teacher's (Shleifer and Rush 2020)."
+    )
     hidden_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
     intermediate_size: PositiveInt | None = Field(
         None, description="Left out: in the teacher's proportion to hidden_size."
@@ -61,4 +66,21 @@ class StaticStudent(AnyStudent):
     init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
 
 
-Student = Annotated[TransformerStudent | BilstmStudent | StaticStudent, Field(discriminator="architecture")]
+class LstmStudent(AnyStudent):
+    """An LSTM encoder in both directions, and an LSTM decoder that looks back at it (Luong et al. 2015)."""
+
+    architecture: Literal["lstm"]
+    hidden_size: PositiveInt = Field(256, description="Of the decoder, and of each direction of the encoder.")
+    layers: PositiveInt = Field(1, description="Of the decoder.")
+    encoder_layers: PositiveInt = 1
+    embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    input_feeding: bool = Field(
+        False, description="Whether the decoder is told at each token what it saw at the last: slower to train."
+    )
+    init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
+
+
+Student = Annotated[
+    TransformerStudent | BilstmStudent | StaticStudent | LstmStudent, Field(discriminator="architecture")
+]

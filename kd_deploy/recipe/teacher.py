@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from kd_deploy.generation import Generation
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.section import NotNegative, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
@@ -49,6 +50,9 @@ class Teacher(Section):
     )
     scratch: ScratchModel | None = Field(None, description="Instead of model: train one from nothing.")
     finetune: Training | None = Field(None, description="Left out: the teacher is used as it is.")
+    generation: Generation | None = Field(
+        None, description="How it writes, for tasks that write. Left out: as the student does."
+    )
     endpoint: Endpoint | None = Field(
         None,
         description="A teacher on a server. model or scratch then say what the student takes its tokenizer and its "

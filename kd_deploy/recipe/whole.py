@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from kd_deploy.errors import RecipeError
+from kd_deploy.generation import Generation
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Distill, Stages
 from kd_deploy.recipe.faults import describe_faults, place_of
@@ -34,6 +35,7 @@ class Recipe(Section):
     distill: Stages = Field(Distill(), description="One stage, or a list of stages that follow each other.")
     export: Export = Export()
     benchmark: Benchmark = Benchmark()
+    generation: Generation = Field(Generation(), description="How texts are written, for tasks that write.")
     report: ReportOptions = ReportOptions()
 
     @property

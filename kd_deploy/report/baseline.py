@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kd_deploy.measurement import worth
 from kd_deploy.report.model import Baseline, Change, Report, Target
 from kd_deploy.report.reasons import join_reasons
 from kd_deploy.report.roles import main_quality, p50_ms
@@ -39,7 +40,9 @@ def _key(target: Target) -> Key:
 def _change(now: Target | None, then: Target | None, *, key: Key, metric: str, same_rows: bool) -> Change:
     name, provider, threads = key
     ours, theirs = main_quality(now, metric), main_quality(then, metric)
-    points = None if ours is None or theirs is None or not same_rows else 100 * (ours - theirs)
+    points = (
+        None if ours is None or theirs is None or not same_rows else 100 * (worth(metric, ours) - worth(metric, theirs))
+    )
     p50_ratio = _ratio(p50_ms(now), p50_ms(then))
     size_ratio = _ratio(now.size_bytes if now else None, then.size_bytes if then else None)
     where = "is only in the earlier report" if now is None else "is not in the earlier report"

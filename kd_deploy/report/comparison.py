@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.measurement import LOWER_IS_BETTER
 from kd_deploy.report.bootstrap import Interval, interval, retained_samples
 from kd_deploy.report.model import Comparison, Target
 from kd_deploy.report.reasons import join_reasons
@@ -41,12 +42,12 @@ def comparisons(targets: Sequence[Target], *, metric: str, scores: Scores) -> It
         there = f" on {target.provider}, threads {target.threads}" if target.provider else ""
         like = next((one for one in teachers if (one.provider, one.threads) == place), None)
         ratios = {
-            "retained": ratio(main_quality(target, metric), main_quality(teachers[0], metric), what=metric),
+            "retained": share_kept(main_quality(target, metric), main_quality(teachers[0], metric), metric=metric),
             "smaller": ratio(teachers[0].size_bytes, target.size_bytes, what="the size"),
             "speedup": ratio(p50_ms(like), p50_ms(target), what="the time from text to answer" + there),
             "memory_ratio": ratio(_peak_bytes(target), _peak_bytes(like), what="the memory" + there),
         }
-        sure = retained_interval(target.name, teachers[0].name, scores=scores)
+        sure = retained_interval(target.name, teachers[0].name, metric=metric, scores=scores)
         yield _entry(target, teachers[0].name, ratios=ratios, sure=sure)
 
 
@@ -74,6 +75,13 @@ def _entry(target: Target, against: str | None, *, ratios: Mapping[str, Ratio], 
     )
 
 
+def share_kept(student: float | None, teacher: float | None, *, metric: str) -> Ratio:
+    """How much of the teacher's score a student keeps: of a perplexity, the teacher's over the student's."""
+    if metric in LOWER_IS_BETTER:
+        return ratio(teacher, student, what=metric)
+    return ratio(student, teacher, what=metric)
+
+
 def ratio(above: float | None, below: float | None, *, what: str) -> Ratio:
     """One number over another; `what` they are is for the reason why there is no quotient."""
     if above is None or below is None:
@@ -87,8 +95,9 @@ def _peak_bytes(target: Target | None) -> int | None:
     return target.memory.peak_rss_bytes if target and target.memory else None
 
 
-def retained_interval(target: str, teacher: str, *, scores: Scores) -> Interval | None:
+def retained_interval(target: str, teacher: str, *, metric: str, scores: Scores) -> Interval | None:
     """Where the share of the teacher's score that a target keeps would fall with other rows; None: not known."""
     if target not in scores or teacher not in scores:
         return None
-    return interval(retained_samples(scores[target], scores[teacher]))
+    above, below = (teacher, target) if metric in LOWER_IS_BETTER else (target, teacher)
+    return interval(retained_samples(scores[above], scores[below]))

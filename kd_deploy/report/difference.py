@@ -1,7 +1,13 @@
-"""What distillation itself gave: the student minus the same student trained on labels alone."""
+"""What distillation itself gave: the student minus the same student trained on labels alone.
+
+Of a perplexity a point is a hundredth of a nat a token, about a per cent of it.
+"""
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
+from kd_deploy.measurement import LOWER_IS_BETTER, worth
 from kd_deploy.report.bootstrap import Interval, interval
 from kd_deploy.report.comparison import NO_INTERVAL, Scores
 from kd_deploy.report.model import Difference, Target
@@ -19,7 +25,9 @@ def differences(targets: Sequence[Target], *, metric: str, scores: Scores) -> It
         form = (control.runtime, control.precision)
         alike = [one for one in students if (one.runtime, one.precision) == form]
         for student in alike or students[:1]:
-            yield _difference(student, control, metric=metric, sure=_sure(student.name, control.name, scores=scores))
+            yield _difference(
+                student, control, metric=metric, sure=_sure(student.name, control.name, metric=metric, scores=scores)
+            )
 
 
 def _once(targets: Sequence[Target], role: str) -> list[Target]:
@@ -29,7 +37,7 @@ def _once(targets: Sequence[Target], role: str) -> list[Target]:
 
 def _difference(student: Target, control: Target, *, metric: str, sure: Interval | None) -> Difference:
     ours, theirs = main_quality(student, metric), main_quality(control, metric)
-    points = None if ours is None or theirs is None else 100 * (ours - theirs)
+    points = None if ours is None or theirs is None else 100 * (worth(metric, ours) - worth(metric, theirs))
     unknown = f"the {metric} of both is needed" if points is None else None
     unsure = unknown or (None if sure else NO_INTERVAL)
     return Difference(
@@ -43,7 +51,8 @@ def _difference(student: Target, control: Target, *, metric: str, sure: Interval
     )
 
 
-def _sure(student: str, control: str, *, scores: Scores) -> Interval | None:
+def _sure(student: str, control: str, *, metric: str, scores: Scores) -> Interval | None:
     if student not in scores or control not in scores:
         return None
-    return interval(100 * (scores[student] - scores[control]))
+    ours, theirs = scores[student], scores[control]
+    return interval(100 * (np.log(theirs / ours) if metric in LOWER_IS_BETTER else ours - theirs))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kd_deploy.measurement import Evaluated, Evaluation
 from kd_deploy.report.bootstrap import resampled_scores
-from kd_deploy.report.comparison import NO_INTERVAL, Ratio, Scores, ratio, retained_interval
+from kd_deploy.report.comparison import NO_INTERVAL, Ratio, Scores, retained_interval, share_kept
 from kd_deploy.report.model import TaskFigures
 from kd_deploy.report.reasons import join_reasons
 
@@ -28,8 +28,8 @@ def _figures(
     if teacher is one:
         retained = Ratio(value=None, reason=THE_TEACHER)
     elif teacher is not None:
-        retained = ratio(one.quality[metric], teacher.quality[metric], what=metric)
-        sure = retained_interval(one.target.name, teacher.target.name, scores=scores)
+        retained = share_kept(one.quality[metric], teacher.quality[metric], metric=metric)
+        sure = retained_interval(one.target.name, teacher.target.name, metric=metric, scores=scores)
     unsure = retained.reason or (None if sure else NO_INTERVAL)
     return TaskFigures(
         task=task,

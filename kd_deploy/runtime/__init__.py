@@ -1,5 +1,6 @@
 """Answers from a bundle: numpy, onnxruntime and tokenizers, nothing else."""
 
-from kd_deploy.runtime.predictor import Predictor, load
+from kd_deploy.runtime.loading import load
+from kd_deploy.runtime.predictor import Predictor
 
 __all__ = ["Predictor", "load"]

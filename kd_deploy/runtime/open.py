@@ -6,7 +6,8 @@ from typing import Any
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.predictor import Predictor, heads_of, load
+from kd_deploy.runtime.loading import heads_of, load
+from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.configs import labels_in, task_in
 from kd_deploy.tasks.encoding import Encoder

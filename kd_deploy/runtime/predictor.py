@@ -1,25 +1,25 @@
-"""Texts in, answers out: tokenise, batch by length, run, decode."""
+"""Texts in, answers out: tokenise, batch by length, run or write, decode."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.bundle import Bundle
-from kd_deploy.errors import BundleError, UsageError
+from kd_deploy.errors import UsageError
+from kd_deploy.generation import Generation
 from kd_deploy.runner import Runner
-from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.runtime.generation.first_token import FirstToken
+from kd_deploy.runtime.generation.writer import Writer
 from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.registry import task_of
-from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Reading
+from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, task_of
+from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
+NOTHING_READ, NO_LOGITS = Encoded([], []), np.zeros((0, 0), dtype=np.float32)
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
 
 
@@ -35,6 +35,7 @@ class Predictor:
         via: str,
         outputs: Sequence[str] = (),
         heads: Mapping[str, Head] | None = None,
+        writer: Writer | None = None,
     ) -> None:
         """Join a model with its tokenizer.
 
@@ -45,19 +46,21 @@ class Predictor:
             via: By which road texts become answers.
             outputs: What the runner calls the logits of that task; empty: as the task does.
             heads: All tasks of the model, where there are several.
+            writer: Writes the answers, where they are texts.
         """
         self._runner = runner
         self._encoder = encoder
         self._via = via
         self._heads = heads or lay_out(labels, {})
+        self._writer = writer
         self._task = task_of(labels)
         self._outputs = tuple(outputs) or self._task.OUTPUTS
         self.labels = labels
 
     @property
     def runner(self) -> Runner:
-        """The bare model."""
-        return self._runner
+        """The bare model; of one that writes, the way to the first token."""
+        return self._runner if self._writer is None else FirstToken(self._writer.decoder)
 
     @property
     def vocabulary_size(self) -> int:
@@ -104,7 +107,7 @@ class Predictor:
 
     def close(self) -> None:
         """Give the model's memory back."""
-        self._runner.close()
+        (self._writer or self._runner).close()
 
     def predict(self, inputs: Sequence[TextInput]) -> list[Any]:
         """The answer to every text or pair, in their order: what an answer is, the task's module says.
@@ -112,7 +115,7 @@ class Predictor:
         Raises:
             UsageError: An input is neither a text nor a pair of texts.
         """
-        return list(self._task.answers(self.read(inputs), self.labels))
+        return list(self._task.answers(self.write(inputs) if self._writer else self.read(inputs), self.labels))
 
     def stream(self, inputs: Iterable[TextInput]) -> Iterator[Any]:
         """Answers to any number of inputs, in their order, as soon as each has arrived."""
@@ -125,7 +128,11 @@ class Predictor:
 
     def predictions(self, examples: Examples) -> tuple[Prediction, ...]:
         """What is scored of the answers to examples."""
-        return pieces.predicted(examples, task=self._task, reading=self.read)
+        written = judged_by_what_is_written(self._task)
+        if written:
+            return pieces.predicted(examples, task=self._task, reading=self.write)
+        some = at_once(self._task, vocabulary_size=self.vocabulary_size, max_length=self.max_length)
+        return pieces.predicted(examples, task=self._task, reading=self.read, at_once=some)
 
     def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:
         """The logits [N, C] of every input of a task that decides one thing about a text, in their order."""
@@ -140,6 +147,35 @@ class Predictor:
         _check(inputs)
         return pieces.read(inputs, self._encoder, task=self._task, show=self._shown)
 
+    def write(self, inputs: Sequence[TextInput], settings: Generation | None = None) -> list[list[Reading]]:
+        """What the model writes after every prompt, or for every source.
+
+        Args:
+            inputs: Texts.
+            settings: How; None: as the bundle says.
+
+        Raises:
+            UsageError: The model writes nothing; or a prompt is longer than it has positions for.
+        """
+        texts = [str(one) for one in inputs]
+        _check(inputs)
+        found = self.writer.write(texts, settings)
+        return [
+            [Reading(Piece(row, text), NOTHING_READ, NO_LOGITS, one)]
+            for row, (text, one) in enumerate(zip(texts, found, strict=True))
+        ]
+
+    @property
+    def writer(self) -> Writer:
+        """What writes the answers.
+
+        Raises:
+            UsageError: They are no texts.
+        """
+        if self._writer is None:
+            raise UsageError(f"a model for {self.labels.task} writes nothing", hint="use predict")
+        return self._writer
+
     def _shown(self, encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
             yield from zip(rows, self._run([encoded[row] for row in rows]), strict=True)
@@ -152,65 +188,6 @@ class Predictor:
             return list(values[0])
         whole = values[0] if len(values) == 1 else np.stack(values, axis=-1)  # [B, S, C]
         return unpadded(whole, encoded, padding_side=self._encoder.padding_side)
-
-
-def load(
-    bundle: Bundle | Path | str,
-    *,
-    precision: str | None = None,
-    provider: str = "cpu",
-    threads: int | None = None,
-    task: str = MAIN,
-) -> Predictor:
-    """A predictor over a bundle on disk; the hash of every file that it reads is compared first.
-
-    Args:
-        bundle: The bundle, or its folder.
-        precision: fp32 or int8. None: int8 where the bundle has it.
-        provider: An execution provider; one that is missing is an error, never a silent run on the CPU.
-        threads: Threads of one run. None: the cores that this process may use.
-        task: Which of its tasks to answer.
-
-    Raises:
-        BundleError: The bundle is damaged, was changed, or lacks the precision.
-        BenchmarkError: The provider is missing.
-        UsageError: The bundle has no such task.
-    """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    chosen = precision or ("int8" if "int8" in opened.manifest.graphs else "fp32")
-    heads = heads_of(opened)
-    find_head(heads, task)  # before the graph is opened
-    graph = opened.graph(chosen)
-    encoder = open_encoder(opened)
-    runner = OrtRunner(graph, provider=provider, threads=threads)
-    return Predictor(runner, encoder, label_space(opened), via="kd_deploy.runtime", heads=heads).task(task)
-
-
-def open_encoder(bundle: Bundle) -> Encoder:
-    """The encoder of a bundle: its tokenizer, its length limit, its way to pad."""
-    config = json.loads(bundle.file("config.json").read_text(encoding="utf-8"))
-    pad_id = config.get("pad_token_id")
-    if not isinstance(pad_id, int):
-        raise BundleError(f"{bundle.path / 'config.json'} names no pad_token_id", hint="make the bundle again")
-    return Encoder.from_file(
-        bundle.file("tokenizer.json"),
-        max_length=bundle.manifest.max_length,
-        pad_id=pad_id,
-        padding_side=bundle.manifest.padding_side,
-    )
-
-
-def label_space(bundle: Bundle) -> LabelSpace:
-    """The classes of a bundle's main task, in the order of its logits."""
-    manifest = bundle.manifest
-    return LabelSpace(task=manifest.task, names=manifest.labels, problem_type=manifest.problem_type)
-
-
-def heads_of(bundle: Bundle) -> dict[str, Head]:
-    """All tasks of a bundle, the main one first."""
-    tasks = bundle.manifest.tasks.items()
-    further = {name: LabelSpace(names=one.labels, problem_type=one.problem_type) for name, one in tasks}
-    return lay_out(label_space(bundle), further)
 
 
 def _check(inputs: Sequence[TextInput]) -> None:

@@ -1,11 +1,14 @@
-"""What the config.json of a checkpoint says of its answers: the task of its head, and the classes."""
+"""What a config.json says of a model's answers: the task of its head, the classes, the marks around a text."""
 
 from typing import Any
 
+from kd_deploy.tasks.encoding import Marks
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace, ProblemType
 
 BARE = "Model"  # what the name of a class without a head ends with
+# What transformers calls the classes of a head besides the head's own name.
+ALIASES = {"ForCausalLM": ("LMHeadModel",), "ForSeq2SeqLM": ("ForConditionalGeneration", "MTModel")}
 
 
 def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
@@ -33,6 +36,25 @@ def task_in(config: dict[str, Any]) -> str | None:
     name = str((config.get("architectures") or [""])[0])
     problem, single = config.get("problem_type"), len(config.get("id2label") or {}) == 1
     numbers = problem == "regression" or (single and problem is None)
-    fitting = [task for task in TASKS.values() if name.endswith(task.HEAD or BARE)]
+    fitting = [task for task in TASKS.values() if name.endswith((task.HEAD or BARE, *ALIASES.get(task.HEAD, ())))]
+    if any(task.HEAD for task in fitting):  # MarianMTModel has a head, whatever its name ends with
+        fitting = [task for task in fitting if task.HEAD]
     # Classes and numbers come out of the same head.
     return next((task.NAME for task in fitting if len(fitting) == 1 or (task.ANSWERS == "number") == numbers), None)
+
+
+def marks_in(config: dict[str, Any], generation: dict[str, Any]) -> Marks:
+    """The tokens around a text that a checkpoint writes, by config.json and, before it, generation_config.json."""
+
+    def said(key: str) -> tuple[int, ...]:
+        value = generation.get(key) if generation.get(key) is not None else config.get(key)
+        found = value if isinstance(value, list) else [value]
+        return tuple(one for one in found if isinstance(one, int))
+
+    start = said("decoder_start_token_id")
+    words = generation.get("bad_words_ids") or config.get("bad_words_ids") or []
+    return Marks(
+        starts=(*start, *said("forced_bos_token_id")) if start else (),
+        ends=said("eos_token_id"),
+        never=tuple(one[0] for one in words if len(one) == 1),
+    )

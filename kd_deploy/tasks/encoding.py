@@ -52,6 +52,9 @@ class Marks:
     never: tuple[int, ...] = ()
 
 
+UNMARKED = Marks()  # of models that write nothing
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
     """A tokenizer with a length limit and a way to pad; `marks` are those of texts that the model writes."""
@@ -60,10 +63,12 @@ class Encoder:
     max_length: int
     pad_id: int
     padding_side: str = "right"
-    marks: Marks = Marks()
+    marks: Marks = UNMARKED
 
     @classmethod
-    def from_file(cls, path: Path, *, max_length: int, pad_id: int, padding_side: str = "right") -> "Encoder":
+    def from_file(
+        cls, path: Path, *, max_length: int, pad_id: int, padding_side: str = "right", marks: Marks = UNMARKED
+    ) -> "Encoder":
         """The encoder over a tokenizer.json.
 
         Raises:
@@ -75,7 +80,7 @@ class Encoder:
             raise BundleError(f"{path} is not a tokenizer: {error}", hint="save the tokenizer again") from error
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
-        return cls(tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, padding_side=padding_side)
+        return cls(tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, padding_side=padding_side, marks=marks)
 
     def encode(self, text: TextInput) -> Encoded:
         """One input as ids, cut to max_length tokens."""

@@ -63,7 +63,7 @@ class Fillings:
     places: tuple[tuple[Filling, ...], ...]
 
 
-def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
     """No classes of its own: the vocabulary's entries are the answers."""
     return LabelSpace(task=NAME, names=NAMES, problem_type="single_label_classification")
 
@@ -97,11 +97,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
 
 
 def aims(
-    examples: Examples,  # noqa: ARG001 - as every task's
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """The hidden tokens of each piece, [S] int64; NO_DECISION at all others."""
     out = []
@@ -113,7 +109,7 @@ def aims(
     return out
 
 
-def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:  # noqa: ARG001 - as every task's
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
     """For every text minus the log-probability of what is hidden, then in turn each token said and each hidden."""
     return tuple(_prediction(reading) for reading in readings)
 
@@ -123,27 +119,25 @@ def references(examples: Examples) -> tuple[Prediction, ...]:
     return cast("tuple[Prediction, ...]", examples.targets)
 
 
-def answers(readings: Readings, labels: LabelSpace) -> list[Fillings]:  # noqa: ARG001 - as every task's
+def answers(readings: Readings, labels: LabelSpace) -> list[Fillings]:
     """The likeliest fillings of every mask."""
     return [_answer(reading) for reading in readings]
 
 
-def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line."""
     given = cast("Fillings", answer)
     places = [[asdict(one) | {"score": round(one.score, 6)} for one in place] for place in given.places]
     return {"text": given.text, "fillings": places}
 
 
-def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+def main_metric(examples: Examples) -> str:
     """The share of hidden tokens that were found."""
     return "masked_accuracy"
 
 
 def statistics(
-    predictions: Sequence[Prediction],
-    references: Sequence[Prediction],  # noqa: ARG001 - as every task's
-    labels: LabelSpace,  # noqa: ARG001 - as every task's
+    predictions: Sequence[Prediction], references: Sequence[Prediction], labels: LabelSpace
 ) -> NDArray[np.float64]:
     """Of each text the tokens found, the tokens hidden, and minus their log-probability: [N, 3]."""
     rows = []

@@ -48,14 +48,14 @@ def read(inputs: Sequence[TextInput], encoder: Encoder, *, task: Task, show: Sho
 
 
 def predicted(
-    examples: Examples, *, task: Task, reading: Callable[[Sequence[TextInput]], Readings]
+    examples: Examples, *, task: Task, reading: Callable[[Sequence[TextInput]], Readings], at_once: int = AT_ONCE
 ) -> tuple[Prediction, ...]:
     """What is scored of the readings of examples; where logits are of tokens, so many at a time as fit in memory."""
     if task.LEVEL == "text":
         return task.predictions(reading(examples.inputs), examples)
     found: list[Prediction] = []
-    for begin in range(0, len(examples), AT_ONCE):
-        some = examples.some(range(begin, min(begin + AT_ONCE, len(examples))))
+    for begin in range(0, len(examples), at_once):
+        some = examples.some(range(begin, min(begin + at_once, len(examples))))
         found += task.predictions(reading(some.inputs), some)
     return tuple(found)
 

@@ -63,7 +63,7 @@ class Answer:
     no_answer: float
 
 
-def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
     """The two places to find, for any table and teacher."""
     return LabelSpace(task=NAME, names=NAMES, problem_type="single_label_classification")
 
@@ -97,11 +97,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
 
 
 def aims(
-    examples: Examples,
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """The first and last token [2] of the first accepted answer; the first token, twice, where it is not there."""
     return [np.array(_aim(*both, examples=examples), dtype=np.int64) for both in zip(pieces, encoded, strict=True)]
@@ -117,27 +113,25 @@ def references(examples: Examples) -> tuple[Prediction, ...]:
     return tuple(target.texts for target in cast("Sequence[Accepted]", examples.targets))
 
 
-def answers(readings: Readings, labels: LabelSpace) -> list[Answer]:  # noqa: ARG001 - as every task's
+def answers(readings: Readings, labels: LabelSpace) -> list[Answer]:
     """The answer to every input."""
     return [_answer(of_pieces) for of_pieces in readings]
 
 
-def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line: the text, its probability, its characters, and the probability of none."""
     given = cast("Answer", answer)
     score, no_answer = round(given.score, 6), round(given.no_answer, 6)
     return {"answer": given.text, "score": score, "start": given.start, "end": given.end, "no_answer": no_answer}
 
 
-def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+def main_metric(examples: Examples) -> str:
     """F1 over the words of an answer."""
     return "f1"
 
 
 def statistics(
-    predictions: Sequence[Prediction],
-    references: Sequence[Prediction],
-    labels: LabelSpace,  # noqa: ARG001 - as every task's
+    predictions: Sequence[Prediction], references: Sequence[Prediction], labels: LabelSpace
 ) -> NDArray[np.float64]:
     """Whether a row's text is an accepted one, and the F1 of its words with the nearest of these: [N, 2]."""
     found = np.zeros((len(references), 2), dtype=np.float64)

@@ -7,9 +7,13 @@ from kd_deploy.tasks import (
     question_answering,
     sentence_embedding,
     sentence_similarity,
+    text2text,
     text_classification,
+    text_generation,
     token_classification,
 )
+from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.pieces import AT_ONCE
 from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Task
 
 _ALL: tuple[Task, ...] = (
@@ -19,10 +23,13 @@ _ALL: tuple[Task, ...] = (
     sentence_similarity,
     sentence_embedding,
     fill_mask,
+    text2text,
+    text_generation,
 )
 TASKS: dict[str, Task] = {task.NAME: task for task in _ALL}
 
 STATES = "last_hidden_state"
+LOGITS_AT_ONCE = 1 << 27  # numbers, 512 MiB
 
 
 def task_of(labels: LabelSpace) -> Task:
@@ -39,6 +46,47 @@ def scores(predictions: Sequence[Prediction], examples: Examples) -> dict[str, f
 def hides(labels: LabelSpace) -> bool:
     """Whether the task is to fill in tokens of the vocabulary that a text does not show."""
     return labels.task == fill_mask.NAME
+
+
+def names_tokens(labels: LabelSpace) -> bool:
+    """Whether what is decided about a token is which entry of the vocabulary stands there, or comes next."""
+    return hides(labels) or writes(labels)
+
+
+def writes(labels: LabelSpace) -> bool:
+    """Whether the answers are texts that a model writes token by token."""
+    return labels.task in (text2text.NAME, text_generation.NAME)
+
+
+def judged_by_what_is_written(task: Task) -> bool:
+    """Whether a model is judged by the texts that it writes; else by what it shows of texts that are there."""
+    return task.NAME == text2text.NAME
+
+
+def at_once(task: Task, *, vocabulary_size: int, max_length: int) -> int:
+    """How many examples may be read before what was read of them is scored.
+
+    Args:
+        task: Where each token has a logit for every entry of the vocabulary, few.
+        vocabulary_size: Of the model's tokenizer.
+        max_length: Tokens of a piece.
+    """
+    if task.NAME != text_generation.NAME:
+        return AT_ONCE
+    return max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * max_length)))
+
+
+def as_asked(examples: Examples) -> tuple[TextInput, ...]:
+    """The inputs of examples as a user gives them.
+
+    A vector is asked for of one text, even where pairs are judged; a language model gets the beginning of a text.
+    """
+    task = task_of(examples.labels)
+    if task.NAME == text_generation.NAME:
+        return tuple(text_generation.prompt_of(str(one)) for one in examples.inputs)
+    if task.ANSWERS != "vector":
+        return examples.inputs
+    return tuple(text for one in examples.inputs for text in ((one,) if isinstance(one, str) else one))
 
 
 def graph_outputs(task: Task) -> tuple[str, ...]:

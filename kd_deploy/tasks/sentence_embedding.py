@@ -44,7 +44,7 @@ class Embedding:
     vector: NDArray[np.float32]
 
 
-def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:  # noqa: ARG001 - as every task's
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
     """No classes: what the numbers of a vector stand for has no name."""
     return LabelSpace(task=NAME, names=NAMES, problem_type="regression")
 
@@ -66,23 +66,19 @@ def read_inputs(table: Table) -> tuple[TextInput, ...]:
     return texts(table, "text")
 
 
-def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  # noqa: ARG001 - as every task's
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     """Every text whole; each text of a pair by itself, in their order."""
     return [Piece(row, text) for row, one in enumerate(inputs) for text in ((one,) if isinstance(one, str) else one)]
 
 
 def aims(
-    examples: Examples,  # noqa: ARG001 - as every task's
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """NaN for each piece, [], float32: nobody but the teacher says what a vector is to be."""
     return list(np.full(len(pieces), np.nan, dtype=np.float32))
 
 
-def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:  # noqa: ARG001 - as every task's
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
     """The cosine of every pair, or the vector of every text."""
     return tuple(_prediction(reading) for reading in readings)
 
@@ -92,7 +88,7 @@ def references(examples: Examples) -> tuple[Prediction, ...]:
     return cast("tuple[Prediction, ...]", examples.targets)
 
 
-def answers(readings: Readings, labels: LabelSpace) -> list[Embedding]:  # noqa: ARG001 - as every task's
+def answers(readings: Readings, labels: LabelSpace) -> list[Embedding]:
     """The vector of every text.
 
     Raises:
@@ -101,7 +97,7 @@ def answers(readings: Readings, labels: LabelSpace) -> list[Embedding]:  # noqa:
     return [_answer(reading) for reading in readings]
 
 
-def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line."""
     return {"embedding": [round(value, 6) for value in cast("Embedding", answer).vector.tolist()]}
 

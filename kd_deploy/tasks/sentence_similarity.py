@@ -90,7 +90,7 @@ def read_inputs(table: Table) -> tuple[TextInput, ...]:
     return texts_or_pairs(table)
 
 
-def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  # noqa: ARG001 - as every task's
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     """Every pair whole: what is too long is cut.
 
     Raises:
@@ -103,11 +103,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  #
 
 
 def aims(
-    examples: Examples,
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """The score of each pair, [], float32; NaN for pairs without one."""
     out = np.full(len(pieces), np.nan, dtype=np.float32)
@@ -115,7 +111,7 @@ def aims(
     return list(out)
 
 
-def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:  # noqa: ARG001 - as every task's
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
     """The score of every pair."""
     return tuple(stacked(readings)[:, 0].tolist())
 
@@ -125,25 +121,23 @@ def references(examples: Examples) -> tuple[Prediction, ...]:
     return cast("tuple[float, ...]", examples.targets)
 
 
-def answers(readings: Readings, labels: LabelSpace) -> list[Similarity]:  # noqa: ARG001 - as every task's
+def answers(readings: Readings, labels: LabelSpace) -> list[Similarity]:
     """The answer to every pair."""
     return [Similarity(float(reading[0].logits[0])) for reading in readings]
 
 
-def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line."""
     return {"score": round(cast("Similarity", answer).score, 6)}
 
 
-def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+def main_metric(examples: Examples) -> str:
     """Spearman: whether pairs stand in the right order, on whatever scale."""
     return "spearman"
 
 
 def statistics(
-    predictions: Sequence[Prediction],
-    references: Sequence[Prediction],
-    labels: LabelSpace,  # noqa: ARG001 - as every task's
+    predictions: Sequence[Prediction], references: Sequence[Prediction], labels: LabelSpace
 ) -> NDArray[np.float64]:
     """The prediction and the reference of each row, [N, 2]."""
     return np.column_stack([_numbers(predictions), _numbers(references)])

@@ -108,17 +108,13 @@ def read_inputs(table: Table) -> tuple[TextInput, ...]:
     return texts_or_pairs(table)
 
 
-def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:  # noqa: ARG001 - as every task's
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     """Every input whole: what is too long is cut."""
     return whole(inputs)
 
 
 def aims(
-    examples: Examples,
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],  # noqa: ARG001 - as every task's,
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """Class ids [], or an indicator [C] where a text may have several; UNKNOWN for texts without a label."""
     targets, count = cast("Sequence[Classes]", examples.targets), len(examples.labels.names)

@@ -134,11 +134,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
 
 
 def aims(
-    examples: Examples,
-    pieces: Sequence[Piece],
-    encoded: Sequence[Encoded],
-    *,
-    encoder: Encoder,  # noqa: ARG001 - as every task's
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
 ) -> Sequence[NDArray[np.generic]]:
     """Class ids [S] of the tokens of each piece; UNKNOWN for texts without tags, NO_DECISION at special tokens."""
     targets, names = cast("Sequence[Tagged]", examples.targets), examples.labels.names
@@ -193,13 +189,13 @@ def answer(readings: Sequence[Reading], labels: LabelSpace) -> Entities:
     return Entities(tuple(found))
 
 
-def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:  # noqa: ARG001 - as every task's
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line: the type, text, characters and probability of each entity."""
     given = cast("Entities", answer)
     return {"entities": [asdict(one) | {"score": round(one.score, 6)} for one in given.entities]}
 
 
-def main_metric(examples: Examples) -> str:  # noqa: ARG001 - as every task's
+def main_metric(examples: Examples) -> str:
     """F1 of whole entities."""
     return "f1"
 

@@ -109,7 +109,7 @@ def test_a_live_teacher_speaks_of_hidden_tokens_alone(model: nn.Module) -> None:
 
     with torch.no_grad():
         whole = logits(model)
-    found = LiveTeacher(model, ("logits", "hidden.1"), chosen="fp32", hides=True).signal(batch)
+    found = LiveTeacher(model, ("logits", "hidden.1"), chosen="fp32", narrow=True).signal(batch)
 
     assert_close(found["logits"].float(), whole[KEPT][None], atol=2e-3, rtol=0)
     assert found["hidden.1"].shape == (2, 5, WIDTH)

@@ -12,10 +12,12 @@ import pytest
 from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import load_model
-from kd_deploy.distill.torch_runner import TorchRunner, open_predictor
+from kd_deploy.distill.opening import open_predictor
+from kd_deploy.distill.torch_runner import TorchRunner
 from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export import bundle as export_module
-from kd_deploy.export.bundle import ExportSettings, export_bundle, is_exported
+from kd_deploy.export.bundle import export_bundle, is_exported
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.machine import Machine
 from kd_deploy.tasks.task import Examples
 from tests import tiny

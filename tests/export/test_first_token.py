@@ -13,7 +13,7 @@ from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
 from kd_deploy.export.graph import export_graph
 from kd_deploy.export.quantize import fuse
-from kd_deploy.runtime.predictor import open_encoder
+from kd_deploy.runtime.loading import open_encoder
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks import text_classification
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from kd_deploy.bundle import GRAPH_FILES, Bundle
+from kd_deploy.bundle import Bundle, graph_file
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.errors import ExportError
 from kd_deploy.export.graph import check_graph, export_graph
@@ -40,7 +40,7 @@ def test_every_file_keeps_the_contract(request: pytest.FixtureRequest, kind: str
         assert [axis.dim_param for axis in one.type.tensor_type.shape.dim] == ["batch", "sequence"]
     assert not [one for one in graph.graph.initializer if one.external_data]
     assert {path.name for path in (bundle.path / "onnx").iterdir()} == {
-        Path(name).name for name in GRAPH_FILES.values()
+        Path(graph_file(name)).name for name in ("fp32", "int8")
     }
     assert not list(bundle.path.glob("*.onnx"))
 

@@ -13,15 +13,17 @@ from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.bundling import Outcome, write_bundle
 from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.students.build import build_student
-from kd_deploy.distill.torch_runner import TorchRunner, open_predictor
+from kd_deploy.distill.torch_runner import TorchRunner
 from kd_deploy.errors import ExportError, GateError, UsageError
-from kd_deploy.export.bundle import ExportSettings, export_bundle
+from kd_deploy.export.bundle import export_bundle
 from kd_deploy.export.outputs import split_outputs
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.manifest import Lineage, TaskRecord
 from kd_deploy.recipe import Student, TransformerStudent
+from kd_deploy.runtime.loading import heads_of
 from kd_deploy.runtime.open import open_onnx
-from kd_deploy.runtime.predictor import heads_of
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.heads import joint_labels, lay_out
 from tests import tiny

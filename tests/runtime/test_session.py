@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from kd_deploy import machine, runtime
-from kd_deploy.bundle import GRAPH_FILES, Bundle
+from kd_deploy.bundle import Bundle, graph_file
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.runtime.session import OrtRunner, available_providers, find_provider, session_options
 
@@ -82,7 +82,7 @@ def test_a_run_maps_named_arrays_to_named_arrays(bert: Bundle) -> None:
     assert runner.input_names == ("input_ids", "attention_mask", "token_type_ids")
     assert list(outputs) == ["logits"]
     assert (outputs["logits"].shape, outputs["logits"].dtype) == ((1, 2), np.float32)
-    assert GRAPH_FILES["fp32"] == "onnx/model.onnx"
+    assert graph_file("fp32") == "onnx/model.onnx"
 
 
 def test_a_provider_that_asks_somebody_elses_machine_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

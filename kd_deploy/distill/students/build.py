@@ -11,20 +11,30 @@ from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
+from kd_deploy.distill.students.depth import copied_depths, same_widths
+from kd_deploy.distill.students.first_words import reduced, start_words
 from kd_deploy.distill.students.own import OwnStudent, is_ours
 from kd_deploy.distill.students.pooling import Embedder, embedder
+from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq
 from kd_deploy.distill.students.static import Static, StaticConfig
 from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
+from kd_deploy.distill.students.writers import lstm_writer, starts_fresh, transformer_writer, writing_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import BilstmStudent, StaticStudent, Student, TransformerStudent
-from kd_deploy.tasks.registry import task_of
+from kd_deploy.recipe import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent
+from kd_deploy.recipe.fitting import WRITING
+from kd_deploy.tasks.registry import task_of, writes
 from kd_deploy.tasks.task import LabelSpace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 SIZES = ("layers", "hidden_size", "intermediate_size", "attention_heads", "teacher_layers")
+KINDS = {
+    Bilstm: ("a BiLSTM", "bilstm or static"),
+    Static: ("a static model", "bilstm or static"),
+    LstmSeq2Seq: ("an LSTM", "lstm"),
+}
 COPIED_RATE, FRESH_RATE, OWN_RATE = 1e-4, 5e-4, 1e-3  # copied layers; layers at random; bilstm and static
 
 
@@ -52,14 +62,18 @@ def build_student(
     if isinstance(settings, TransformerStudent):
         return _transformer(settings, teacher=teacher, labels=labels)
     vectors: torch.Tensor = word_vectors(teacher).weight.detach()  # [V, E]
-    student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), labels=labels)
+    student: OwnStudent
+    if isinstance(settings, LstmStudent):
+        student = lstm_writer(settings, vectors=vectors, folder=teacher_folder)
+    else:
+        student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), labels=labels)
     if settings.init == "teacher":
         with torch.no_grad():
-            student.embedding.weight.copy_(_reduced(vectors, student.sizes.embedding_size))
+            student.embedding.weight.copy_(_started(student, vectors))
     return student
 
 
-def check_student(settings: Student, teacher: "PreTrainedConfig") -> None:
+def check_student(settings: Student, teacher: "PreTrainedConfig", *, task: str) -> None:
     """Refuse sizes that do not fit the teacher's, before anything is trained.
 
     Raises:
@@ -75,6 +89,11 @@ def check_student(settings: Student, teacher: "PreTrainedConfig") -> None:
                 hint=f"leave {given[0]} out, or set init: teacher",
             )
         return
+    if task in WRITING:
+        config = writing_config(teacher, settings)
+        if settings.init == "teacher" and same_widths(config, teacher):
+            copied_depths(config, teacher)
+        return
     config = student_config(teacher, settings)
     if settings.init == "teacher" and _same_widths(config, teacher):
         copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
@@ -87,7 +106,7 @@ def own_start(settings: Student) -> Path | None:
     return None
 
 
-def usual_rate(settings: Student, teacher: nn.Module) -> float:
+def usual_rate(settings: Student, teacher: nn.Module, *, task: str) -> float:
     """The learning rate for a student of which the recipe gives none.
 
     Chosen on validation data: weights that were learned before move less than those that start at random.
@@ -97,6 +116,8 @@ def usual_rate(settings: Student, teacher: nn.Module) -> float:
     if own_start(settings):
         return COPIED_RATE
     config: Any = teacher.config
+    if task in WRITING:
+        return FRESH_RATE if starts_fresh(settings, config) else COPIED_RATE
     fresh = settings.init == "random" or not _same_widths(student_config(config, settings), config)
     return FRESH_RATE if fresh else COPIED_RATE
 
@@ -134,31 +155,15 @@ def _own(
     )
 
 
-def _reduced(vectors: torch.Tensor, size: int) -> torch.Tensor:
-    """The vectors [V, E] on their `size` principal directions: what a narrower table keeps of them."""
-    if size == vectors.shape[1]:
-        return vectors
-    if size > vectors.shape[1]:
-        raise RecipeError(
-            f"student.embedding_size {size} is more than the teacher's {vectors.shape[1]}",
-            hint="choose a smaller one, or student.init: random",
-        )
-    centred = vectors - vectors.mean(dim=0)
-    _, _, directions = torch.linalg.svd(centred.T @ centred)
-    reduced: torch.Tensor = centred @ directions[:size].T
-    return reduced
-
-
 def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: LabelSpace) -> nn.Module:
     start = own_start(settings)
     if start is not None:
         return load_model(start, labels=labels)
     if is_ours(teacher):
-        kind = "BiLSTM" if isinstance(teacher, Bilstm) else "static model"
-        raise RecipeError(
-            f"student.architecture: transformer, but the teacher is a {kind}",
-            hint="choose bilstm or static",
-        )
+        kind, hint = KINDS[type(teacher)]
+        raise RecipeError(f"student.architecture: transformer, but the teacher is {kind}", hint=f"choose {hint}")
+    if writes(labels):
+        return transformer_writer(settings, teacher=teacher, task=labels.task)
     teacher_config: Any = teacher.config
     config = student_config(teacher_config, settings)
     for key, value in label_fields(labels).items():
@@ -176,16 +181,18 @@ def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: La
         progress.say(
             "the student's widths are not the teacher's: its word vectors start from theirs, its layers at random"
         )
-        _start_words(student, teacher)
+        start_words(student, teacher)
     return student
 
 
-def _start_words(student: nn.Module, teacher: nn.Module) -> None:
-    """Give a student of other widths what it can have of the teacher's word vectors."""
-    table, vectors = word_vectors(student).weight, word_vectors(teacher).weight.detach()
-    if table.shape[1] <= vectors.shape[1]:
-        with torch.no_grad():
-            table.copy_(_reduced(vectors, table.shape[1]))
+def _started(student: OwnStudent, vectors: torch.Tensor) -> torch.Tensor:
+    """The word vectors [V, E] that a student of ours begins with, by the teacher's."""
+    found = reduced(vectors, student.sizes.embedding_size)
+    if not isinstance(student, LstmSeq2Seq):
+        return found
+    # The head shares them: of the size that gives first logits of the order of 1.
+    scaled: torch.Tensor = found * (found.shape[1] ** -0.5 / found.std().clamp(min=1e-6))
+    return scaled
 
 
 def _same_widths(student: Any, teacher: Any) -> bool:

@@ -6,11 +6,12 @@ from typing import Any, TypeGuard
 
 from torch import nn
 
-from kd_deploy.distill.students import bilstm, static
+from kd_deploy.distill.students import bilstm, seq2seq_lstm, static
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
+from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq, LstmSeq2SeqConfig
 from kd_deploy.distill.students.static import Static, StaticConfig
 
-OwnStudent = Bilstm | Static
+OwnStudent = Bilstm | Static | LstmSeq2Seq
 SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
 
 
@@ -18,7 +19,7 @@ SEQUENCE, TOKEN = "ForSequenceClassification", "ForTokenClassification"
 class Family:
     """A kind of student: its sizes, the model of such sizes, and how transformers would call it with each head."""
 
-    sizes: type[BilstmConfig] | type[StaticConfig]
+    sizes: type[BilstmConfig] | type[StaticConfig] | type[LstmSeq2SeqConfig]
     model: Callable[[Any], OwnStudent]
     suffixes: Mapping[str, str]
 
@@ -30,6 +31,9 @@ FAMILIES = {
         suffixes={"text": SEQUENCE, "token": TOKEN, "span": "ForQuestionAnswering"},
     ),
     static.MODEL_TYPE: Family(sizes=StaticConfig, model=Static, suffixes={"text": SEQUENCE, "vector": "Model"}),
+    seq2seq_lstm.MODEL_TYPE: Family(
+        sizes=LstmSeq2SeqConfig, model=LstmSeq2Seq, suffixes={seq2seq_lstm.HEAD: "ForSeq2SeqLM"}
+    ),
 }  # by the model_type of config.json
 
 

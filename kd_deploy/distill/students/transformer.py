@@ -12,9 +12,13 @@ from kd_deploy.recipe import TransformerStudent
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-LAYER_COUNT_KEYS = ("num_hidden_layers", "n_layers", "num_layers")
-HEAD_COUNT_KEYS = ("num_attention_heads", "n_heads")
-WIDTH_KEYS = ("hidden_size", "dim")
+# Of an encoder-decoder the decoder's: T5 calls the encoder's plainly num_layers.
+LAYER_COUNT_KEYS = (
+    *("decoder_layers", "num_decoder_layers"),
+    *("num_hidden_layers", "n_layers", "n_layer", "num_layers"),
+)
+HEAD_COUNT_KEYS = ("decoder_attention_heads", "num_attention_heads", "n_heads", "n_head", "num_heads")
+WIDTH_KEYS = ("hidden_size", "dim", "n_embd", "d_model")
 INNER_KEYS = ("intermediate_size", "hidden_dim")
 
 

@@ -1,0 +1,6 @@
+"""Texts written token by token: numpy, onnxruntime and tokenizers, nothing else."""
+
+from kd_deploy.runtime.generation.graphs import open_decoder
+from kd_deploy.runtime.generation.writer import Writer
+
+__all__ = ["Writer", "open_decoder"]

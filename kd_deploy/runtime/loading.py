@@ -1,0 +1,104 @@
+"""A bundle on disk to a predictor: its graphs, its tokenizer, its tasks, its way to write."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kd_deploy.bundle import WHOLE, Bundle
+from kd_deploy.errors import BundleError
+from kd_deploy.generation import Generation
+from kd_deploy.runtime.generation.first_token import FirstToken
+from kd_deploy.runtime.generation.graphs import CausalGraph, open_decoder
+from kd_deploy.runtime.generation.writer import Writer
+from kd_deploy.runtime.predictor import Predictor
+from kd_deploy.runtime.session import OrtRunner
+from kd_deploy.tasks.configs import marks_in
+from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
+from kd_deploy.tasks.registry import writes
+from kd_deploy.tasks.task import LabelSpace
+from kd_deploy.tasks.writing import Decoder
+
+GENERATION = "generation_config.json"
+
+
+def load(
+    bundle: Bundle | Path | str,
+    *,
+    precision: str | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+    task: str = MAIN,
+) -> Predictor:
+    """A predictor over a bundle on disk; the hash of every file that it reads is compared first.
+
+    Args:
+        bundle: The bundle, or its folder.
+        precision: fp32, int8 or int4. None: int8 where the bundle has it.
+        provider: An execution provider; one that is missing is an error, never a silent run on the CPU.
+        threads: Threads of one run. None: the cores that this process may use.
+        task: Which of its tasks to answer.
+
+    Raises:
+        BundleError: The bundle is damaged, was changed, or lacks the precision.
+        BenchmarkError: The provider is missing.
+        UsageError: The bundle has no such task.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    chosen = precision or ("int8" if "int8" in opened.manifest.graphs else "fp32")
+    heads = heads_of(opened)
+    find_head(heads, task)  # before the graph is opened
+    graphs, labels, encoder = opened.graphs(chosen), label_space(opened), open_encoder(opened)
+    if writes(labels):
+        decoder = open_decoder(graphs, encoder=encoder, provider=provider, threads=threads, room=room_of(opened))
+        return over_decoder(decoder, encoder, opened)
+    runner = OrtRunner(graphs[WHOLE], provider=provider, threads=threads)
+    return Predictor(runner, encoder, labels, via="kd_deploy.runtime", heads=heads).task(task)
+
+
+def open_encoder(bundle: Bundle) -> Encoder:
+    """The encoder of a bundle: its tokenizer, its length limit, its way to pad."""
+    config = _read(bundle, "config.json")
+    generation = _read(bundle, GENERATION) if GENERATION in bundle.manifest.files else {}
+    pad_id = config.get("pad_token_id")
+    if not isinstance(pad_id, int):
+        raise BundleError(f"{bundle.path / 'config.json'} names no pad_token_id", hint="make the bundle again")
+    return Encoder.from_file(
+        bundle.file("tokenizer.json"),
+        max_length=bundle.manifest.max_length,
+        pad_id=pad_id,
+        padding_side=bundle.manifest.padding_side,
+        marks=marks_in(config, generation),
+    )
+
+
+def over_decoder(decoder: Decoder, encoder: Encoder, bundle: Bundle) -> Predictor:
+    """A predictor over the graphs of a bundle that writes."""
+    writer = Writer(decoder, encoder, bundle.manifest.generation or Generation())
+    runner = decoder if isinstance(decoder, CausalGraph) else FirstToken(decoder)  # one that reads whole texts too
+    return Predictor(runner, encoder, label_space(bundle), via="kd_deploy.runtime", writer=writer)
+
+
+def room_of(bundle: Bundle) -> int | None:
+    """Tokens that a model which writes has positions for; None: its config names none."""
+    config = _read(bundle, "config.json")
+    found = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
+    return next((one for one in found if isinstance(one, int)), None)
+
+
+def _read(bundle: Bundle, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bundle.file(name).read_text(encoding="utf-8"))
+    return found
+
+
+def label_space(bundle: Bundle) -> LabelSpace:
+    """The classes of a bundle's main task, in the order of its logits."""
+    manifest = bundle.manifest
+    return LabelSpace(task=manifest.task, names=manifest.labels, problem_type=manifest.problem_type)
+
+
+def heads_of(bundle: Bundle) -> dict[str, Head]:
+    """All tasks of a bundle, the main one first."""
+    tasks = bundle.manifest.tasks.items()
+    further = {name: LabelSpace(names=one.labels, problem_type=one.problem_type) for name, one in tasks}
+    return lay_out(label_space(bundle), further)

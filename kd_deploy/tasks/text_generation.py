@@ -1,0 +1,184 @@
+"""Language models: which token comes next. Learned from plain texts; a user gets how a prompt goes on."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kd_deploy.data.table import Table
+from kd_deploy.errors import UsageError
+from kd_deploy.tasks.columns import texts
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.scoring import summed
+from kd_deploy.tasks.slices import slices
+from kd_deploy.tasks.task import NO_DECISION, Answers, Examples, LabelSpace, Level, Piece, Prediction, Reading, Readings
+from kd_deploy.tasks.writing import Written
+
+NAME = "text-generation"
+LEVEL: Level = "token"
+ANSWERS: Answers = "classes"
+OUTPUTS = ("logits",)
+NAMES: tuple[str, ...] = ()
+HEAD = "ForCausalLM"
+LIMIT = "It writes on in the manner of its training texts; what it states as a fact may be made up."
+REQUIRED = ("text",)
+OPTIONAL: tuple[str, ...] = ()
+INPUTS = ("text",)
+PROMPT_WORDS = 16
+SAMPLE = (
+    "The bridge over the river",
+    "Nobody had told the guests that the train would leave an hour earlier, and so",
+    "Once",
+    "In the mountains water boils at a lower temperature than at the sea. The reason for this is that the air",
+)
+
+
+def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
+    """No classes of its own: the vocabulary's entries are what is decided between."""
+    return LabelSpace(task=NAME, names=NAMES, problem_type="single_label_classification")
+
+
+def read_examples(table: Table, labels: LabelSpace) -> Examples:
+    """The texts of a table; what comes next says each text itself.
+
+    Raises:
+        DataError: An empty text; the line is named.
+    """
+    inputs = texts(table, "text")
+    return Examples(inputs=inputs, targets=((),) * len(inputs), labels=labels, source=table.source, sha256=table.sha256)
+
+
+def read_inputs(table: Table) -> tuple[TextInput, ...]:
+    """The texts of a table."""
+    return texts(table, "text")
+
+
+def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
+    """The texts, long ones in slices that follow each other without a gap or an overlap.
+
+    Raises:
+        UsageError: An input is a pair.
+    """
+    pair = next((one for one in inputs if not isinstance(one, str)), None)
+    if pair is not None:
+        raise UsageError(f"{NAME} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
+    return slices(cast("Sequence[str]", inputs), encoder)
+
+
+def aims(
+    examples: Examples, pieces: Sequence[Piece], encoded: Sequence[Encoded], *, encoder: Encoder
+) -> Sequence[NDArray[np.generic]]:
+    """The token that comes next at each token of a piece, [S] int64.
+
+    Behind a slice that is the next one's first, behind a text the end mark, NO_DECISION without such a mark; a mark
+    that the tokenizer itself puts around each slice is to be followed by the first token of the text alone.
+    """
+    end = encoder.marks.ends[0] if encoder.marks.ends else NO_DECISION
+    by_text = groupby(zip(pieces, encoded, strict=True), key=lambda pair: pair[0].row)
+    return [aim for _, pairs in by_text for aim in _next_tokens([one for _, one in pairs], end=end)]
+
+
+def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
+    """For every text minus the log-probability of its tokens in nats, their number, its characters; then those said.
+
+    The aims are those of training but for the end mark, which is left out. The first token of a text counts only
+    where the tokenizer puts a mark before it: there is nothing else to tell it from.
+    """
+    return tuple(
+        _prediction(reading, characters=len(str(one))) for reading, one in zip(readings, examples.inputs, strict=True)
+    )
+
+
+def prompt_of(text: str) -> str:
+    """The beginning of a text, for a model to go on with: a quarter of its words, and few."""
+    words = text.split(" ")
+    return " ".join(words[: max(1, min(PROMPT_WORDS, len(words) // 4))])
+
+
+def references(examples: Examples) -> tuple[Prediction, ...]:
+    """Nothing, (): the texts themselves say what comes next."""
+    return cast("tuple[Prediction, ...]", examples.targets)
+
+
+def answers(readings: Readings, labels: LabelSpace) -> list[Written]:
+    """How every prompt goes on; a long one behind its last slice."""
+    found = [reading[-1].written for reading in readings]
+    assert all(one is not None for one in found)  # noqa: S101 - a model that answers writes
+    return cast("list[Written]", found)
+
+
+def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
+    """An answer as its JSON line: the text, how many tokens it has, and whether it ended by itself."""
+    given = cast("Written", answer)
+    return {"text": given.text, "tokens": len(given.tokens), "ended": given.ended}
+
+
+def main_metric(examples: Examples) -> str:
+    """The perplexity; the lower, the better."""
+    return "perplexity"
+
+
+def statistics(
+    predictions: Sequence[Prediction], references: Sequence[Prediction], labels: LabelSpace
+) -> NDArray[np.float64]:
+    """Of each text minus the log-probability of its tokens, their number, and its characters: [N, 3]."""
+    rows = [one[:3] for one in cast("Sequence[tuple[float, ...]]", predictions)]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), 3)
+
+
+def metrics(statistics: NDArray[np.float64], counts: NDArray[np.int64] | None = None) -> dict[str, float]:
+    """Perplexity, e to the mean of minus a token's log-probability; and bits a character, whatever the tokens."""
+    (surprise, tokens, characters), _ = summed(statistics, counts)
+    return {
+        "perplexity": float(np.exp(surprise / max(tokens, 1.0))),
+        "bits_per_character": float(surprise / np.log(2) / max(characters, 1.0)),
+    }
+
+
+def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
+    """The share of tokens behind which two models say the same next one, over texts of as many tokens for both."""
+    pairs = zip(cast("Sequence[tuple[float, ...]]", left), cast("Sequence[tuple[float, ...]]", right), strict=True)
+    said = [(a, b) for one, other in pairs if len(one) == len(other) for a, b in zip(one[3:], other[3:], strict=True)]
+    return sum(a == b for a, b in said) / len(said) if said else 0.0
+
+
+def _next_tokens(slices: Sequence[Encoded], *, end: int = NO_DECISION) -> list[NDArray[np.int64]]:
+    """What comes next at each token of the slices of one text; `end` behind the last."""
+    found, behind = [], end
+    for number, one in reversed(list(enumerate(slices))):
+        aim = np.full(len(one), NO_DECISION, dtype=np.int64)
+        first, stop = _own_tokens(one)
+        if first < stop:
+            aim[first:stop] = [*one.ids[first + 1 : stop], behind]
+            behind = one.ids[first]
+            if first and not number:  # a mark before the text
+                aim[first - 1] = behind
+        found.append(aim)
+    return found[::-1]
+
+
+def _own_tokens(encoded: Encoded) -> tuple[int, int]:
+    """The first token that is of the text, and the one behind the last; the tokenizer's marks stand around them."""
+    if encoded.places is None:
+        return 0, len(encoded)
+    own = [token for token, word in enumerate(encoded.places.words) if word is not None]
+    return (own[0], own[-1] + 1) if own else (0, 0)
+
+
+def _prediction(reading: Sequence[Reading], *, characters: int) -> Prediction:
+    surprise, said = 0.0, list[float]()
+    for one, aim in zip(reading, _next_tokens([one.encoded for one in reading]), strict=True):
+        rows = np.flatnonzero(aim != NO_DECISION)
+        logits = one.logits[rows]  # [n, V]
+        surprise += float(_surprise(logits, aim[rows]).sum())
+        said += logits.argmax(axis=1).tolist()
+    return (surprise, float(len(said)), float(characters), *map(float, said))
+
+
+def _surprise(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Minus the log-probability of these tokens [n] by logits [n, V]."""
+    raised = logits - logits.max(axis=1, keepdims=True)
+    told = np.take_along_axis(raised, tokens[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.asarray(np.log(np.exp(raised, out=raised).sum(axis=1, dtype=np.float64)) - told)
