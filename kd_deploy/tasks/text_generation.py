@@ -41,12 +41,12 @@ def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
 
 
 def read_examples(table: Table, labels: LabelSpace) -> Examples:
-    """The texts of a table; what comes next says each text itself.
+    """The texts of a table, equal ones once; what comes next says each text itself.
 
     Raises:
         DataError: An empty text; the line is named.
     """
-    inputs = texts(table, "text")
+    inputs = tuple(dict.fromkeys(texts(table, "text")))
     return Examples(inputs=inputs, targets=((),) * len(inputs), labels=labels, source=table.source, sha256=table.sha256)
 
 
