@@ -16,6 +16,8 @@ from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
 from kd_deploy.distill.opening import open_predictor
+from kd_deploy.distill.sequences import with_sequences
+from kd_deploy.distill.stages import control_of, described
 from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
@@ -23,7 +25,7 @@ from kd_deploy.distill.teaching import prepare, untaught
 from kd_deploy.errors import DataError
 from kd_deploy.files import staged
 from kd_deploy.manifest import TaskRecord, TrainingRecord
-from kd_deploy.recipe import Distill, HardLabels
+from kd_deploy.recipe import Distill
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import LabelSpace
@@ -93,7 +95,7 @@ def distill_student(
         teacher=None if control else teacher.path,
         name=None if control else main.taught_by,
         settings=job.recipe.stages[-1],
-        terms=("hard_labels",) if control else _described(job.recipe.stages),
+        terms=("hard_labels",) if control else described(job.recipe.stages),
     )
     records = {name: tuple(one[name].record for one in passed) for name in subjects}
     tasks = {
@@ -179,7 +181,8 @@ def _stage(
     teachings = {}
     for name, one in subjects.items():
         with speaking_of(name):
-            teachings[name] = prepare(student, one.teachers, splits=one.splits, settings=settings, tokens=one.tokens)
+            rows = with_sequences(one.splits, one.teachers, settings.sequences, generation=job.recipe.generation)
+            teachings[name] = prepare(student, one.teachers, splits=rows, settings=settings, tokens=one.tokens)
     if settings.active is None:
         metrics = job.train_together(student, teachings, settings, what=what)
         return {
@@ -196,7 +199,7 @@ def _on_labels(
     job: Job, student: nn.Module, subjects: Mapping[str, Subject], stages: tuple[Distill, ...]
 ) -> tuple[dict[str, Passed], ...]:
     teachings = {name: untaught(one.splits, one.tokens, max_length=job.max_length) for name, one in subjects.items()}
-    metrics = job.train_together(student, teachings, _control_of(stages), what="control")
+    metrics = job.train_together(student, teachings, control_of(stages), what="control")
     return (
         {
             name: Passed(metrics=metrics[name], record=teachings[name].record(one.tokens))
@@ -227,23 +230,3 @@ def _once(folder: Path, student: nn.Module, run: Callable[[], dict[str, Passed]]
             (aside / record.name).write_text(json.dumps(found), encoding="utf-8")
     processes.wait()
     return passed
-
-
-def _control_of(stages: tuple[Distill, ...]) -> Distill:
-    """The last stage's settings, for as many epochs as all stages together."""
-    rounds = [stage.active.rounds if stage.active else 1 for stage in stages]
-    epochs = sum(stage.epochs * count for stage, count in zip(stages, rounds, strict=True))
-    return stages[-1].model_copy(update={"epochs": epochs, "objective": (HardLabels(term="hard_labels"),)})
-
-
-def _described(stages: tuple[Distill, ...]) -> tuple[str, ...]:
-    return tuple(
-        (f"stage {number}: " if len(stages) > 1 else "") + _describe(term)
-        for number, stage in enumerate(stages, start=1)
-        for term in stage.objective
-    )
-
-
-def _describe(term: object) -> str:
-    fields = {key: value for key, value in vars(term).items() if key != "term"}
-    return f"{vars(term)['term']}({', '.join(f'{key}={value}' for key, value in fields.items())})"

@@ -18,6 +18,7 @@ from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import TEACHER, Learner
 from kd_deploy.distill.lessons import Lesson, batches_of, flattened, metric_of
 from kd_deploy.distill.loss_watch import LossWatch
+from kd_deploy.distill.on_policy import OwnWords
 from kd_deploy.distill.ordering import EpochOrder
 from kd_deploy.distill.precision import Format
 from kd_deploy.distill.rows import TASK, Collate, Rows, TrainingData
@@ -43,11 +44,13 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         rows: Dataset[dict[str, Any]],
         batches: Batches | Balanced,
         row_by_row: bool = False,
+        own_words: OwnWords | None = None,
         **trainer: Any,
     ) -> None:
         self._lessons = lessons
         self._live = [lesson.live for lesson in lessons.values()]
         self._batches = batches
+        self._own_words = own_words
         self._watch = LossWatch()
         # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads each lesson's validation in its place.
         super().__init__(model=learner, train_dataset=rows, eval_dataset=rows, **trainer)
@@ -67,6 +70,8 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         """The objective over one batch, each row of an epoch counting alike; not a number stops the training."""
         self.model.share = self.state.global_step / max(1, self.state.max_steps)
         task: int = inputs.pop(TASK, 0)
+        if self._own_words is not None:
+            inputs = self._own_words.said(self.model.model, inputs, step=self.state.global_step)
         live = self._live[task]
         if live is not None:
             inputs |= {TEACHER + name: value for name, value in live.signal(inputs).items()}
@@ -176,6 +181,7 @@ def train_together(
             learner=Learner(model, [lesson.aim for lesson in given], fgm=settings.fgm, r_drop=settings.r_drop),
             args=training_arguments(model, settings, work=work, metric=metric if answers else None, steps=steps),
             row_by_row=settings.embeddings == "sparse",
+            own_words=_own_words(settings, given[0]),
             lessons=lessons,
             rows=ConcatDataset(rows),
             batches=batches,
@@ -189,6 +195,13 @@ def train_together(
     quality = _judged(model, lessons, number_format="fp32")
     model.cpu().eval()
     return quality
+
+
+def _own_words(settings: Training, lesson: Lesson) -> OwnWords | None:
+    asked = settings.on_policy if isinstance(settings, Distill) else None
+    if asked is None or lesson.live is None:  # a control learns from what is there
+        return None
+    return OwnWords(settings=asked, encoder=lesson.data.encoder, seed=settings.seed)
 
 
 def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from kd_deploy.export.generation.replay import STEPS, Graphs, at_once, in_steps
 from kd_deploy.export.parity import Case, Parity, Shapes, cases
 from kd_deploy.runner import parity_error
+from kd_deploy.runtime.generation.search import tokens_after
 from kd_deploy.tasks.encoding import Encoded
-from kd_deploy.tasks.writing import Decoder
+from kd_deploy.tasks.writing import Decoder, Logits
 
 LARGEST = 2**27  # logits of one case: half a gigabyte
 PROMPTS_AT_ONCE = 16
@@ -69,22 +71,12 @@ def greedy_agreement(
     same = 0
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         batch = prompts[start : start + PROMPTS_AT_ONCE]
-        texts = [_greedy(one, batch, ends=ends, tokens=tokens) for one in (left, right)]
+        limits = [tokens] * len(batch)
+        texts = [tokens_after(one, batch, limits=limits, ends=ends, pick=_likeliest) for one in (left, right)]
         same += sum(one == other for one, other in zip(*texts, strict=True))
     return same / len(prompts)
 
 
-def _greedy(decoder: Decoder, prompts: Sequence[Encoded], *, ends: Collection[int], tokens: int) -> list[list[int]]:
-    texts: list[list[int]] = [[] for _ in prompts]
-    going = list(range(len(prompts)))
-    step = decoder.start(prompts)
-    for count in range(tokens):
-        chosen = step.logits.argmax(axis=-1)
-        for row, token in zip(going, chosen, strict=True):
-            texts[row].append(int(token))
-        kept = [place for place, token in enumerate(chosen) if int(token) not in ends]
-        going = [going[place] for place in kept]
-        if not going or count + 1 == tokens:
-            break
-        step = decoder.step(decoder.keep(step.state, kept), chosen[kept])
-    return texts
+def _likeliest(logits: Logits, _: Sequence[int]) -> NDArray[np.int64]:
+    chosen: NDArray[np.int64] = logits.argmax(axis=-1)
+    return chosen

@@ -1,15 +1,16 @@
 """Texts written one token after the other: the likeliest, or by chance. Whoever is done costs nothing more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kd_deploy.generation import Generation
 from kd_deploy.runtime.generation.choosing import choose
 from kd_deploy.runtime.generation.transcript import Transcript
 from kd_deploy.tasks.encoding import Encoded, Marks
-from kd_deploy.tasks.writing import Decoder, Written
+from kd_deploy.tasks.writing import Decoder, Logits, Written
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,3 +101,36 @@ def advance(
         state = step.state if len(rows) == len(live) else decoder.keep(step.state, rows)
         live = [live[row] for row in rows]
         step = decoder.step(state, chosen.tokens[rows])
+
+
+def tokens_after(
+    decoder: Decoder,
+    encoded: Sequence[Encoded],
+    *,
+    limits: Sequence[int],
+    ends: Collection[int],
+    pick: Callable[[Logits, Sequence[int]], NDArray[np.int64]],
+) -> list[list[int]]:
+    """The tokens that a model writes after each prompt or for each source, with the one that ends them, as ids alone.
+
+    Args:
+        decoder: The model.
+        encoded: Prompts or sources.
+        limits: How many tokens each may have, at least 1.
+        ends: The tokens that say that a text is over.
+        pick: A token for each row of logits [b, V], given the numbers of these texts.
+    """
+    texts: list[list[int]] = [[] for _ in encoded]
+    going = list(range(len(encoded)))
+    step = decoder.start(encoded)
+    while True:
+        chosen = pick(step.logits, going)
+        for row, token in zip(going, chosen.tolist(), strict=True):
+            texts[row].append(token)
+        kept = [
+            place for place, row in enumerate(going) if texts[row][-1] not in ends and len(texts[row]) < limits[row]
+        ]
+        going = [going[place] for place in kept]
+        if not going:
+            return texts
+        step = decoder.step(decoder.keep(step.state, kept), chosen[kept])
