@@ -61,10 +61,16 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndToEnd:
-    """From a text to its answer, one text at a time, over real texts."""
+    """From a text to its answer, one text at a time, over real texts; `tokens` were written in all that time."""
 
     via: str
     timing: Timing
+    tokens: int | None = None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Over all texts together; None for a model that writes none."""
+        return None if self.tokens is None else 1e3 * self.tokens / sum(self.timing.samples_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,19 +148,23 @@ class DataUsed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluated:
-    """One target's answers to every row of a data set, and what they are worth."""
+    """One target's answers to every row of a data set, and what they are worth.
+
+    `samples` are what a target that writes wrote for the first of the evaluation's `samples`.
+    """
 
     target: TargetName
     quality: dict[str, float]
     agreement: float | None
     predictions: tuple[Prediction, ...]
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """The answers of several targets to the same rows, each an answer of `task` over the classes `labels`.
 
-    `further` are those to other tasks of one student, by name.
+    `further` are those to other tasks of one student, by name; `samples` are a few inputs of a task that writes.
     """
 
     task: str
@@ -165,6 +175,7 @@ class Evaluation:
     problem_type: ProblemType
     targets: tuple[Evaluated, ...]
     further: dict[str, "Evaluation"] = field(default_factory=dict)
+    samples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

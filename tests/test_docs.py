@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from kd_deploy.cli.predict import given
 from kd_deploy.distill.observe import Shape
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.terms.build import READY
 from kd_deploy.errors import DataError, RecipeError, UsageError
+from kd_deploy.generation import Generation
 from kd_deploy.recipe import (
     Active,
     Augment,
@@ -23,8 +25,11 @@ from kd_deploy.recipe import (
     Distill,
     Endpoint,
     FurtherTask,
+    LstmStudent,
+    OnPolicy,
     Recipe,
     Samples,
+    Sequences,
     StaticStudent,
     Teacher,
     Training,
@@ -33,7 +38,6 @@ from kd_deploy.recipe import (
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.data import TaskData
 from kd_deploy.recipe.fitting import STUDENTS as STUDENTS_OF
-from kd_deploy.recipe.section import Section
 from kd_deploy.tasks.fill_mask import Filling, Fillings
 from kd_deploy.tasks.question_answering import Answer
 from kd_deploy.tasks.registry import TASKS
@@ -43,6 +47,7 @@ from kd_deploy.tasks.splits import read
 from kd_deploy.tasks.task import Examples, LabelSpace
 from kd_deploy.tasks.text_classification import Classification
 from kd_deploy.tasks.token_classification import Entities, Entity
+from kd_deploy.tasks.writing import Written
 from tests.tiny_tasks import write_rows
 
 ROOT = Path(__file__).parent.parent
@@ -58,12 +63,12 @@ def code_in(page: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE))
 
 
-CODE = code_in(DISTILLATION)
+CODE = code_in(DISTILLATION) + code_in(PAGES["generation"])
 YAML = [(name, block) for name, page in PAGES.items() for block in blocks(page, "yaml")]
 PYTHON = [(name, block) for name, page in PAGES.items() for block in blocks(page, "python")]
 TERMS = DISTILLATION.split("## The terms of an objective")[1].split("\n## ")[0]
-STUDENTS = (TransformerStudent, BilstmStudent, StaticStudent)
-SECTIONS: dict[str, tuple[type[Section], ...]] = {
+STUDENTS = (TransformerStudent, BilstmStudent, StaticStudent, LstmStudent)
+SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
     "data": (Data,),
     "teacher": (Teacher,),
     "student": STUDENTS,
@@ -73,8 +78,15 @@ SECTIONS: dict[str, tuple[type[Section], ...]] = {
     "augment": (Augment,),
     "samples": (Samples,),
     "adapter": (Adapter,),
+    "sequences": (Sequences,),
+    "on_policy": (OnPolicy,),
+    "generation": (Generation,),
 }
-EXPLAINED = (Distill, Training, Teacher, FurtherTask, Endpoint, Active, Augment, Samples, Adapter, *STUDENTS, *READY)
+WRITING = (Sequences, OnPolicy, Generation)
+EXPLAINED = (
+    *(Distill, Training, Teacher, FurtherTask, Endpoint, Active, Augment, Samples, Adapter),
+    *(*WRITING, *STUDENTS, *READY),
+)
 MINIMAL = {
     "version": 1,
     "task": "text-classification",
@@ -89,6 +101,7 @@ NAMES = {
     "text-classification": ("good", "same", "food", "music"),
     "token-classification": ("O", "B-LOC", "I-LOC", "B-PER", "I-PER"),
 }
+WRITTEN_TEXT = Written(text="drei vier", tokens=(5, 6), ended=True, log_probability=-0.5)
 ANSWERS = {
     "text-classification": Classification("good", ("good",), 1.0, {"good": 1.0}),
     "token-classification": Entities((Entity("LOC", "new york", 10, 18, 0.5),)),
@@ -96,6 +109,8 @@ ANSWERS = {
     "sentence-similarity": Similarity(0.5),
     "sentence-embedding": Embedding(np.ones(4, dtype=np.float32)),
     "fill-mask": Fillings("the film [MASK] long", ((Filling("long", 0.5), Filling("of", 0.25)),)),
+    "text2text": WRITTEN_TEXT,
+    "text-generation": WRITTEN_TEXT,
 }
 WORDS = ["we", "saw"]
 ASKED = {"context": "dan lives in oslo", "question": "where is dan"}
@@ -110,6 +125,8 @@ FAULTY: list[tuple[str, dict[str, Any]]] = [
     ("sentence-similarity", PAIR | {"score": "high"}),
     ("sentence-similarity", PAIR | {"text_pair": ""}),
     ("sentence-embedding", {"text": "a film", "score": 1}),
+    ("text2text", {"source": "a film", "target": ""}),
+    ("text-generation", {"text": ""}),
 ]
 
 
@@ -125,7 +142,7 @@ def test_every_term_is_in_a_table_of_terms() -> None:
 
 
 @pytest.mark.parametrize("section", EXPLAINED, ids=lambda section: section.__name__)
-def test_every_key_is_explained(section: type[Section]) -> None:
+def test_every_key_is_explained(section: type[BaseModel]) -> None:
     named = {word for code in CODE for word in re.findall(r"\w+", code)}
 
     assert set(section.model_fields) - {"term"} <= named

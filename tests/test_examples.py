@@ -12,11 +12,13 @@ import pytest
 
 from kd_deploy import runtime
 from kd_deploy.distill.check import check_recipe
+from kd_deploy.generation import Generation
 from kd_deploy.pipeline.export import export_model
 from kd_deploy.pipeline.train import finetune
 from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.recipe.data import Unlabeled
-from tests import tiny_tasks
+from kd_deploy.recipe.fitting import STUDENTS
+from tests import tiny_tasks, tiny_writers
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "examples").rglob("*.yaml"))
@@ -26,7 +28,15 @@ PROGRAMS = {
     "compare_sentences": "sentence-similarity",
     "embed_sentences": "sentence-embedding",
     "find_entities": "token-classification",
+    "translate": "text2text",
+    "write_on": "text-generation",
 }
+WRITERS = {"text2text": "bart", "text-generation": "gpt2"}
+UNTRAINED = {  # any text will do
+    "scratch": {"layers": 1, "hidden_size": 32, "attention_heads": 2, "vocabulary": 320},
+    "finetune": {"epochs": 1, "batch_size": 16},
+}
+STARTERS = sorted((ROOT / "kd_deploy" / "cli" / "starters").glob("*.yaml"))
 Run = Callable[..., list[str]]
 every_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 
@@ -80,7 +90,7 @@ def test_its_data_is_where_it_says(path: Path) -> None:
 def test_its_comment_is_short_and_ends_with_its_command(path: Path) -> None:
     *rest, command = comment_of(path)
 
-    assert len(rest) in (1, 2)
+    assert 1 <= len(rest) <= 4
     assert re.fullmatch(rf"# From the project's root: kd-deploy (run|distill) {path.relative_to(ROOT)} .*", command)
 
 
@@ -105,9 +115,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {task: write_model(task, folder / task) for task in PROGRAMS.values()}
 
 
+def recipe_of(task: str, folder: Path) -> Recipe:
+    if task in WRITERS:
+        return Recipe.of(tiny_writers.document(WRITERS[task], folder, teacher=UNTRAINED))
+    return tiny_tasks.recipe_of(task, "transformer", folder, epochs=8 if task == "token-classification" else 2)
+
+
 def write_model(task: str, folder: Path) -> str:
     folder.mkdir()
-    recipe = tiny_tasks.recipe_of(task, "transformer", folder, epochs=8 if task == "token-classification" else 2)
+    recipe = recipe_of(task, folder)
     assert recipe.teacher is not None
     trained = finetune(recipe, folder / "trained").path if recipe.teacher.finetune else recipe.teacher.first
     bundle = export_model(
@@ -132,6 +148,15 @@ def run(models: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         return capsys.readouterr().out.splitlines()
 
     return call
+
+
+@pytest.mark.parametrize("path", STARTERS, ids=lambda path: path.stem)
+def test_a_starter_is_a_recipe_of_its_task(path: Path) -> None:
+    assert Recipe.load(path).task == path.stem
+
+
+def test_each_task_has_its_starter() -> None:
+    assert {path.stem for path in STARTERS} == set(STUDENTS)
 
 
 def test_each_program_says_how_it_is_called() -> None:
@@ -182,3 +207,19 @@ def test_the_nearest_lines_come_first(run: Run, models: dict[str, str], tmp_path
 
     assert [text for _, text in lines] == [texts[row] for row in np.argsort(-(vectors @ vectors[1]))[:3]]
     assert lines[0] == ["1.000", texts[1]]
+
+
+def test_each_line_gets_the_text_that_is_written_for_it(run: Run, models: dict[str, str]) -> None:
+    sources = ["the dog sees snow", "", "a girl"]
+    with runtime.load(models["text2text"]) as model:
+        texts = [one.text for one in model.predict(sources)]
+
+    assert run("translate", stdin=sources) == "".join(f"{text}\n" for text in texts).splitlines()
+
+
+def test_a_prompt_is_gone_on_with(run: Run, models: dict[str, str]) -> None:
+    settings = Generation(max_new_tokens=100, temperature=0.8, top_p=0.95)
+    with runtime.load(models["text-generation"]) as model:
+        written = model.writer.write(["the dog"], settings)[0]
+
+    assert run("write_on", "the dog") == f"the dog{written.text}\n".splitlines()

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -32,8 +33,15 @@ def measure_latency(
     return Timing(samples_ms=tuple(_time_ms(partial(runner.run, batch), clock) for _ in range(repeats)))
 
 
+class Predicts(Protocol):
+    """What answers texts, as far as timing it goes."""
+
+    def predict(self, inputs: Sequence[TextInput]) -> Sequence[object]:
+        """Answer every input."""
+
+
 def measure_texts(
-    answerer: Answerer, inputs: Sequence[TextInput], *, warmup: int, clock: Clock = time.perf_counter
+    answerer: Predicts, inputs: Sequence[TextInput], *, warmup: int, clock: Clock = time.perf_counter
 ) -> Timing:
     """The time of each text from text to answer, one at a time, in their order.
 
@@ -46,6 +54,22 @@ def measure_texts(
     for one in inputs[:warmup]:
         answerer.predict([one])
     return Timing(samples_ms=tuple(_time_ms(partial(answerer.predict, [one]), clock) for one in inputs))
+
+
+class Counting:
+    """An answerer that remembers how many tokens each call of `predict` wrote; None where answers have none."""
+
+    def __init__(self, answerer: Answerer) -> None:
+        """Take the one that answers."""
+        self._answerer = answerer
+        self.tokens: list[int | None] = []
+
+    def predict(self, inputs: Sequence[TextInput]) -> Sequence[object]:
+        """Answer every input."""
+        answers = self._answerer.predict(inputs)
+        counts = [len(one.tokens) for one in answers if hasattr(one, "tokens")]
+        self.tokens.append(sum(counts) if counts else None)
+        return answers
 
 
 def measure_throughput(

@@ -44,6 +44,7 @@ class Opened:
     start: Start
     latency_ms: dict[tuple[int, int], list[float]] = field(default_factory=dict)
     texts_ms: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     texts_per_s: list[float] = field(default_factory=list)
 
 
@@ -135,6 +136,8 @@ def _take_turn(
     of_this_round = round_inputs(inputs, texts=texts, round_index=round_index)
     told = target.worker.ask("texts", inputs=of_this_round, warmup=WARMUP_TEXTS)
     target.texts_ms.extend(told["samples_ms"])
+    if told["tokens"] is not None:
+        target.tokens.append(told["tokens"])
     # Throughput is compared between rounds too: it is taken over the same texts in all of them.
     same_every_round = round_inputs(inputs, texts=texts, round_index=0)
     told = target.worker.ask("throughput", inputs=same_every_round, warmup=WARMUP_TEXTS)
@@ -150,7 +153,11 @@ def _gather(target: Opened, shapes: Sequence[tuple[int, int]]) -> Measured:
         size_bytes=target.spec.size_bytes,
         parameters=target.spec.parameters,
         latency=tuple(_latency(target, shape) for shape in shapes),
-        end_to_end=EndToEnd(via=target.via, timing=Timing(samples_ms=tuple(target.texts_ms))),
+        end_to_end=EndToEnd(
+            via=target.via,
+            timing=Timing(samples_ms=tuple(target.texts_ms)),
+            tokens=sum(target.tokens) if target.tokens else None,
+        ),
         throughput=Throughput(batch_size=target.batch_size, samples_texts_per_s=tuple(target.texts_per_s)),
         memory=Memory(baseline_rss_bytes=target.baseline_rss_bytes, peak_rss_bytes=peak),
         start=target.start,

@@ -87,8 +87,10 @@ def time_texts(answerer: "Answerer", request: Request) -> Reply:
     """Texts answered one by one."""
     from kd_deploy.benchmark import measure
 
-    timing = measure.measure_texts(answerer, _inputs(request["inputs"]), warmup=request["warmup"])
-    return {"samples_ms": timing.samples_ms}
+    counting = measure.Counting(answerer)
+    timing = measure.measure_texts(counting, _inputs(request["inputs"]), warmup=request["warmup"])
+    counts = [one for one in counting.tokens[-timing.n :] if one is not None]
+    return {"samples_ms": timing.samples_ms, "tokens": sum(counts) if counts else None}
 
 
 def time_throughput(answerer: "Answerer", request: Request) -> Reply:

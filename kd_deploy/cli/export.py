@@ -78,7 +78,7 @@ def show(made: "Bundle", *, as_json: bool) -> None:
         )
         for key, one in graphs.items()
     ]
-    table(("graph", "MB with tokenizer", "max error against torch", "accuracy lost", "in int8"), rows)
+    table(("graph", "MB with tokenizer", "max error against torch", "accuracy lost", "quantised"), rows)
     typer.echo(str(made.path))
 
 

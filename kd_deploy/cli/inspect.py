@@ -57,9 +57,11 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
             f"{key}: opset {graph.opset}, IR {graph.ir_version}, {graph.parity.max_abs_error:.2g} from torch at most "
             f"({graph.parity.worst_case})"
         )
-        lines += [f"  {count} {name} in int8" for name, count in graph.quantized_operators.items()]
+        lines += [f"  {count} {name} quantised" for name, count in graph.quantized_operators.items()]
         lines += [f"  {kept.count} {kept.operator} in fp32: {kept.why}" for kept in graph.kept_in_fp32]
-        lines += [f"  tried: {step}" for step in graph.steps if key == "int8"]
+        lines += [f"  tried: {step}" for step in graph.steps if key != "fp32"]
+        if graph.greedy_identical is not None:
+            lines.append(f"  {graph.greedy_identical:.1%} of greedy texts are those of torch")
         if graph.batch_sensitivity is not None:
             lines.append(f"  {graph.batch_sensitivity:.1%} of answers change with what else is in the batch")
     lines += [f"{record.size_bytes:>12,} bytes  {name}" for name, record in one.files.items()]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -11,6 +11,7 @@ from kd_deploy.cli.output import Quiet, TaskName
 from kd_deploy.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from kd_deploy.generation import Generation
     from kd_deploy.tasks.encoding import TextInput
     from kd_deploy.tasks.task import Task
 
@@ -26,8 +27,21 @@ def command(
     threads: Annotated[
         int | None, typer.Option(help="Threads of one run; left out: the cores we may use.", min=1)
     ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Of a model that writes: tokens at most.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Texts followed side by side; 1: greedy.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0: the likeliest token; above: by chance.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Chance among so many likeliest tokens; 0: all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Chance among those that share this probability.")] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1: what is there becomes less likely.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the chance.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Text after which writing ends; repeatable.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Show each answer as it is written, as plain text.")] = False,
     quiet: Quiet = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The output is JSON Lines with or without it.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The output is JSON Lines with or without it; with --stream, a piece a line.")
+    ] = False,
 ) -> None:
     """Answer texts: one JSON line per input, in their order."""
     from kd_deploy.pipeline.targets import bundle_form
@@ -37,10 +51,56 @@ def command(
     path, form = bundle_form(bundle, precision)
     with load(path, precision=form, provider=provider, threads=threads, task=task) as predictor:
         kind = task_of(predictor.labels)
+        how = {
+            "max_new_tokens": max_new_tokens,
+            "beams": beams,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "repetition_penalty": repetition_penalty,
+            "seed": seed,
+            "stop": stop,
+        }
+        asked = {name: value for name, value in how.items() if value is not None}
+        if asked:
+            predictor.writer.settings = changed(predictor.writer.settings, asked)
         inputs = given(texts, kind) if texts else read_lines(sys.stdin.buffer, kind)
+        if stream:
+            for number, one in enumerate(inputs):
+                show_pieces(predictor.writer.stream(one), number, as_json=as_json)
+            return
         for one in predictor.stream(inputs):
             sys.stdout.write(json.dumps(predictor.to_json(one), ensure_ascii=False) + "\n")
             sys.stdout.flush()
+
+
+def changed(settings: "Generation", asked: "Mapping[str, object]") -> "Generation":
+    """The bundle's way to write with what was asked for on the command line.
+
+    Raises:
+        UsageError: A value that no text can be written by.
+    """
+    from pydantic import ValidationError
+
+    from kd_deploy.generation import Generation
+
+    try:
+        return Generation.model_validate({**settings.model_dump(), **asked})
+    except ValidationError as error:
+        fault = error.errors()[0]
+        option = f"--{str(fault['loc'][0]).replace('_', '-')}"
+        hint = fault["msg"].replace("Input should be", "it should be")
+        raise UsageError(f"{option} {fault['input']} is none to write by", hint=hint) from error
+
+
+def show_pieces(pieces: "Iterator[str]", number: int, *, as_json: bool) -> None:
+    """Write an answer to stdout as it comes: plain, with a line break at its end; or as JSON, a piece a line."""
+    for piece in pieces:
+        sys.stdout.write(json.dumps({"input": number, "text": piece}, ensure_ascii=False) + "\n" if as_json else piece)
+        sys.stdout.flush()
+    if not as_json:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
 
 
 def given(texts: list[str], task: "Task") -> "list[TextInput]":

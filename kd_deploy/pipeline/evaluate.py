@@ -7,9 +7,10 @@ from kd_deploy.errors import DataError
 from kd_deploy.measurement import DataUsed, Evaluated, Evaluation
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
-from kd_deploy.tasks.registry import main_metric, scores, task_of
+from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, writes
 from kd_deploy.tasks.task import Examples, Prediction
 
+SAMPLES = 5  # inputs that the report shows the answers to
 AnyTarget = Target | ServerTarget
 
 
@@ -35,6 +36,8 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
             )
         examples = examples.answered_by(answers[teacher])
     task = task_of(examples.labels)
+    samples = as_asked(examples.some(range(min(SAMPLES, len(examples))))) if writes(examples.labels) else ()
+    shown = tuple(str(one) for one in samples)
     return Evaluation(
         task=task.NAME,
         main_metric=main_metric(examples),
@@ -42,7 +45,8 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
         references=task.references(examples),
         labels=examples.labels.names,
         problem_type=examples.labels.problem_type,
-        targets=tuple(_evaluated(target, answers, examples, teacher=teacher) for target in targets),
+        targets=tuple(_evaluated(target, answers, examples, teacher=teacher, shown=shown) for target in targets),
+        samples=shown,
     )
 
 
@@ -65,7 +69,12 @@ def _answers(target: AnyTarget, examples: Examples) -> tuple[Prediction, ...]:
 
 
 def _evaluated(
-    target: AnyTarget, answers: dict[str, tuple[Prediction, ...]], examples: Examples, *, teacher: str | None
+    target: AnyTarget,
+    answers: dict[str, tuple[Prediction, ...]],
+    examples: Examples,
+    *,
+    teacher: str | None,
+    shown: tuple[str, ...],
 ) -> Evaluated:
     own = answers[target.name.name]
     return Evaluated(
@@ -73,4 +82,10 @@ def _evaluated(
         quality=scores(own, examples),
         agreement=task_of(examples.labels).agreement(own, answers[teacher]) if teacher else None,
         predictions=own,
+        samples=_written(target, shown) if shown and isinstance(target, Target) else (),
     )
+
+
+def _written(target: Target, shown: tuple[str, ...]) -> tuple[str, ...]:
+    with target.open() as predictor:
+        return tuple(one.text for one in predictor.predict(shown))

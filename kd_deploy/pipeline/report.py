@@ -64,6 +64,7 @@ def report_on(places: Sequence[Path]) -> Report:
         differences=tuple(chain.from_iterable(one.differences for one in reports)),
         gates=tuple(chain.from_iterable(one.gates for one in reports)),
         tasks=tuple(chain.from_iterable(one.tasks for one in reports)),
+        samples=tuple(chain.from_iterable(one.samples for one in reports)),
         notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
     )
 

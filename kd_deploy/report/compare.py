@@ -10,6 +10,7 @@ from kd_deploy.report.difference import differences
 from kd_deploy.report.gates import judge
 from kd_deploy.report.model import Report
 from kd_deploy.report.rows import target_rows
+from kd_deploy.report.samples import samples_of
 from kd_deploy.report.tasks import task_figures
 
 
@@ -45,4 +46,5 @@ def compare(
         bootstrap=SETTINGS,
         notes=tuple(notes),
         tasks=tuple(task_figures(evaluation)),
+        samples=tuple(samples_of(evaluation)),
     )

@@ -31,6 +31,7 @@ class EndToEndFigures:
     p99_ms: float
     n: int
     via: str
+    tokens_per_s: float | None = None
     stage: Literal["text to answer"] = "text to answer"
 
 
@@ -122,6 +123,15 @@ class TaskFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What every target wrote for one input, by the target's name; `reference` is what the data has, if anything."""
+
+    input: str
+    reference: str | None
+    written: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """A limit of the recipe and what was found; an unknown value does not pass."""
 
@@ -182,4 +192,5 @@ class Report:
     bootstrap: Bootstrap
     notes: tuple[str, ...] = ()
     tasks: tuple[TaskFigures, ...] = ()
+    samples: tuple[Sample, ...] = ()
     baseline: Baseline | None = None

@@ -103,7 +103,12 @@ def _end_to_end(seen: EndToEnd | None) -> EndToEndFigures | None:
         return None
     timing = seen.timing
     return EndToEndFigures(
-        batch_size=1, p50_ms=timing.percentile_ms(50), p99_ms=timing.percentile_ms(99), n=timing.n, via=seen.via
+        batch_size=1,
+        p50_ms=timing.percentile_ms(50),
+        p99_ms=timing.percentile_ms(99),
+        n=timing.n,
+        via=seen.via,
+        tokens_per_s=seen.tokens_per_s,
     )
 
 

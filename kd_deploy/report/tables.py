@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kd_deploy.report import cells
 from kd_deploy.report.cells import Cell
 from kd_deploy.report.model import Comparison, Report, Target
+from kd_deploy.report.samples import samples_table
 from kd_deploy.report.table import Table
 from kd_deploy.report.task_table import tasks_table
 
@@ -42,6 +43,7 @@ def tables(report: Report) -> tuple[Table, ...]:
         _latency(report),
         _end_to_end(report),
         _start_and_memory(report),
+        samples_table(report),
         _not_measured(report),
     )
     return tuple(one for one in every if one.rows)
@@ -174,9 +176,10 @@ def _latency(report: Report) -> Table:
 
 
 def _end_to_end(report: Report) -> Table:
+    writes = any(one.end_to_end and one.end_to_end.tokens_per_s is not None for one in report.targets)
     return Table(
         title="From text to answer, one text at a time, in ms",
-        columns=("target", "provider", "threads", "via", "p50", "p99", "n"),
+        columns=("target", "provider", "threads", "via", "p50", "p99", "n", *(("tokens/s",) if writes else ())),
         rows=tuple(
             (
                 *_place(target),
@@ -184,6 +187,7 @@ def _end_to_end(report: Report) -> Table:
                 cells.milliseconds(target.end_to_end.p50_ms),
                 cells.milliseconds(target.end_to_end.p99_ms),
                 cells.whole(target.end_to_end.n),
+                *((cells.per_second(target.end_to_end.tokens_per_s),) if writes else ()),
             )
             for target in report.targets
             if target.end_to_end

@@ -94,8 +94,15 @@ class Predictor:
             UsageError: The model has no such task.
         """
         head = find_head(self._heads, name)
-        outputs = () if name == MAIN else (head.output,)
-        return Predictor(self._runner, self._encoder, head.labels, via=self._via, outputs=outputs, heads=self._heads)
+        return Predictor(
+            self._runner,
+            self._encoder,
+            head.labels,
+            via=self._via,
+            outputs=() if name == MAIN else (head.output,),
+            heads=self._heads,
+            writer=self._writer,
+        )
 
     def __enter__(self) -> Self:
         return self

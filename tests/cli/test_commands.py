@@ -235,7 +235,7 @@ def test_inspect_shows_and_verifies(ran: Path, cli: Cli) -> None:
     outcome = cli("inspect", ran / "student", "--verify")
     assert outcome.code == 0
     assert "every file is as it was signed" in outcome.out
-    assert "in int8" in outcome.out
+    assert "quantised" in outcome.out
     assert json.loads(cli("inspect", ran / "student", "--json").out)["task"] == "text-classification"
     assert cli("inspect", ran / "nothing").code == 8
 

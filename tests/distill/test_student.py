@@ -139,7 +139,7 @@ def test_sizes_beside_a_checkpoint_to_start_from_are_refused(tmp_path: Path, ber
     student = TransformerStudent(init=str(bert_bundle.path), layers=2)
 
     with pytest.raises(RecipeError, match=r"student\.layers: the sizes are those of student\.init"):
-        check_student(student, AutoConfig.from_pretrained(bert_bundle.path))
+        check_student(student, AutoConfig.from_pretrained(bert_bundle.path), task="text-classification")
 
 
 def test_a_start_with_a_tokenizer_of_its_own_keeps_it(tmp_path: Path, bert_bundle: Bundle) -> None:
@@ -164,4 +164,4 @@ def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:
     }
 
     for rate, students in rates.items():
-        assert [usual_rate(one, teacher) for one in students] == [rate] * len(students)
+        assert [usual_rate(one, teacher, task="text-classification") for one in students] == [rate] * len(students)
