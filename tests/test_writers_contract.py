@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import labels_of, load_model, save_model
-from kd_deploy.distill.opening import open_predictor
+from kd_deploy.distill.opening import open_predictor, open_torch
 from kd_deploy.generation import Generation
 from kd_deploy.recipe import Recipe
 from kd_deploy.runtime.predictor import Predictor
@@ -159,7 +159,8 @@ def test_a_model_saved_and_loaded_writes_the_same(made: Made, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("made", ["gpt2", "bart"], indirect=True)
-def test_transformers_writes_the_same_from_the_same_folder(made: Made) -> None:
+def test_transformers_writes_the_same_from_the_same_folder(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # a benchmark has a process of its own
     kind = AutoModelForCausalLM if made.kind == "gpt2" else AutoModelForSeq2SeqLM
     model = kind.from_pretrained(made.bundle.path, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(made.bundle.path, local_files_only=True)
@@ -171,7 +172,9 @@ def test_transformers_writes_the_same_from_the_same_folder(made: Made) -> None:
 
     with runtime.load(made.bundle, precision="fp32") as graph:
         expected = [one.text for one in graph.writer.write(few, GREEDY)]
+    as_measured = open_torch(str(made.bundle.path), tiny_writers.LENGTH, "cpu", 1).predict(few[:4])
 
+    assert [one.text for one in as_measured] == expected[:4]
     assert tokenizer.batch_decode(own, skip_special_tokens=True) == expected
 
 

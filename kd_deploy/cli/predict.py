@@ -21,7 +21,9 @@ PAIR = "text_pair"
 def command(
     bundle: Annotated[str, typer.Argument(help="The bundle.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts. None: lines, or JSON Lines, from stdin.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or int8; left out: int8 where the bundle has it.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, int8 or int4; left out: int8 where the bundle has it.")
+    ] = None,
     task: TaskName = "main",
     provider: Annotated[str, typer.Option(help="cpu, cuda, or another that onnxruntime has here.")] = "cpu",
     threads: Annotated[

@@ -1,5 +1,6 @@
 """What can be known to fail before anything is trained: students and terms that do not fit the teacher."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transformers import AutoConfig
@@ -73,9 +74,12 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") -> None:
+    shapes = (student, shape_of_config(teacher))
+    if recipe.task in WRITING:  # no attention of theirs can be read
+        shapes = (replace(shapes[0], heads=None), replace(shapes[1], heads=None))
     ground = Ground(
-        student=student,
-        teacher=shape_of_config(teacher),
+        student=shapes[0],
+        teacher=shapes[1],
         level=TASKS[recipe.task].LEVEL,
         answers=TASKS[recipe.task].ANSWERS,
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint),

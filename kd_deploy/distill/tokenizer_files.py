@@ -63,6 +63,8 @@ def pad_id_of(folder: Path) -> int:
     token = tokenizer_settings(folder, str(config.get("model_type"))).get("pad_token", "[PAD]")
     # Older files hold a token with its settings.
     found = tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
+    if found is None and isinstance(config.get("eos_token_id"), int):
+        return int(config["eos_token_id"])  # as GPT-2 is padded; nobody looks at padding
     if found is None:
         raise BundleError(f"{folder} names no pad token", hint="set pad_token_id in its config.json")
     return int(found)

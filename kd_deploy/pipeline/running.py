@@ -137,7 +137,12 @@ class Running:
             measurement_store.save(path, made)
             return made
 
-        inputs = [self._signatures(targets), examples.sha256, settings.model_dump(mode="json"), __version__]
+        inputs = [
+            self._signatures(targets),
+            examples.sha256,
+            settings.model_dump(mode="json", exclude_none=True),
+            __version__,
+        ]
         return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
 
     def notes(self) -> tuple[str, ...]:
@@ -163,8 +168,13 @@ class Running:
         from kd_deploy.distill.teacher import make_teacher
 
         teacher = self.recipe.teacher
-        data = self.recipe.data.model_dump(mode="json", exclude={"test"})
-        inputs = [teacher and teacher.model_dump(mode="json"), data, model_files(teacher), self._rows()]
+        data = self.recipe.data.model_dump(mode="json", exclude_none=True, exclude={"test"})
+        inputs = [
+            teacher and teacher.model_dump(mode="json", exclude_none=True),
+            data,
+            model_files(teacher),
+            self._rows(),
+        ]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.once(
@@ -179,8 +189,8 @@ class Running:
         from kd_deploy.distill.student import distill_student
 
         left_out = {"control", "objective"} if name == "control" else {"control"}
-        stages = [stage.model_dump(mode="json", exclude=left_out) for stage in self.recipe.stages]
-        student = self.recipe.student.model_dump(mode="json")
+        stages = [stage.model_dump(mode="json", exclude_none=True, exclude=left_out) for stage in self.recipe.stages]
+        student = self.recipe.student.model_dump(mode="json", exclude_none=True)
         inputs = [name, signature(teacher), student, stages, self.recipe.data.max_length, self._rows()]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
@@ -201,7 +211,7 @@ class Running:
         # The report needs the teacher in int8 too: it may be all that a user needs.
         further = {task: one.validation for task, one in self.further.items()} if bundle.manifest.tasks else {}
         rows = [self.splits.validation.sha256, *(one.sha256 for one in further.values())]
-        inputs = [signature(bundle), settings.model_dump(mode="json"), *rows, __version__]
+        inputs = [signature(bundle), settings.model_dump(mode="json", exclude_none=True), *rows, __version__]
         path = self.output / name
 
         def reuse() -> Bundle:

@@ -164,7 +164,8 @@ def _split(reference: str) -> tuple[str, str | None]:
 def _onnx_file(path: Path, *, role: Role, name: str | None) -> Target:
     if not path.is_file():
         raise BundleError(f"there is no file {path}", hint="check the path")
-    precision = "int8" if "quant" in path.stem or "int8" in path.stem else "fp32"
+    named = {"int8": ("quant", "int8"), "int4": ("_q4", "int4")}
+    precision = next((one for one, parts in named.items() if any(part in path.stem for part in parts)), "fp32")
     return Target(
         name=TargetName(name=name or path.stem, role=role, runtime="onnxruntime", precision=precision),
         path=path,

@@ -72,7 +72,11 @@ def _job(recipe: Recipe, output: Path) -> Job:
     known = teacher_labels(recipe.teacher, recipe.task) if recipe.teacher else ()
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
-    inputs = [recipe.model_dump(mode="json"), splits.train.sha256, *(one.train.sha256 for one in further.values())]
+    inputs = [
+        recipe.model_dump(mode="json", exclude_none=True),
+        splits.train.sha256,
+        *(one.train.sha256 for one in further.values()),
+    ]
     work = _work_folder(output) / fingerprint(inputs)[:16]
     return Job(recipe=recipe, splits=splits, work=work, further=further)
 

@@ -1,6 +1,7 @@
 """A bundle on disk to a predictor: its graphs, its tokenizer, its tasks, its way to write."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def load(
     graphs, labels, encoder = opened.graphs(chosen), label_space(opened), open_encoder(opened)
     if writes(labels):
         decoder = open_decoder(graphs, encoder=encoder, provider=provider, threads=threads, room=room_of(opened))
-        return over_decoder(decoder, encoder, opened)
+        return over_decoder(decoder, encoder, labels, settings=opened.manifest.generation, via="kd_deploy.runtime")
     runner = OrtRunner(graphs[WHOLE], provider=provider, threads=threads)
     return Predictor(runner, encoder, labels, via="kd_deploy.runtime", heads=heads).task(task)
 
@@ -72,16 +73,22 @@ def open_encoder(bundle: Bundle) -> Encoder:
     )
 
 
-def over_decoder(decoder: Decoder, encoder: Encoder, bundle: Bundle) -> Predictor:
-    """A predictor over the graphs of a bundle that writes."""
-    writer = Writer(decoder, encoder, bundle.manifest.generation or Generation())
+def over_decoder(
+    decoder: Decoder, encoder: Encoder, labels: LabelSpace, *, settings: Generation | None, via: str
+) -> Predictor:
+    """A predictor over the graphs of a model that writes, as `settings` say or greedily."""
+    writer = Writer(decoder, encoder, settings or Generation())
     runner = decoder if isinstance(decoder, CausalGraph) else FirstToken(decoder)  # one that reads whole texts too
-    return Predictor(runner, encoder, label_space(bundle), via="kd_deploy.runtime", writer=writer)
+    return Predictor(runner, encoder, labels, via=via, writer=writer)
 
 
 def room_of(bundle: Bundle) -> int | None:
     """Tokens that a model which writes has positions for; None: its config names none."""
-    config = _read(bundle, "config.json")
+    return positions_in(_read(bundle, "config.json"))
+
+
+def positions_in(config: Mapping[str, Any]) -> int | None:
+    """Tokens that a model of this config has positions for; None: any number."""
     found = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
     return next((one for one in found if isinstance(one, int)), None)
 

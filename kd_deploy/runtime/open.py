@@ -6,13 +6,14 @@ from typing import Any
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.loading import heads_of, load
+from kd_deploy.runtime.generation.graphs import DECODER, ENCODER, MODEL, open_decoder
+from kd_deploy.runtime.loading import GENERATION, heads_of, load, over_decoder, positions_in
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
-from kd_deploy.tasks.configs import labels_in, task_in
+from kd_deploy.tasks.configs import labels_in, marks_in, task_in
 from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.heads import MAIN, lay_out
-from kd_deploy.tasks.registry import TASKS
+from kd_deploy.tasks.registry import TASKS, writes
 
 
 def open_bundle(bundle: str, precision: str, provider: str, threads: int) -> Predictor:
@@ -42,10 +43,22 @@ def open_onnx(graph: str, max_length: int, provider: str, threads: int | None) -
             raise BundleError(f"{config_path} lacks id2label", hint="export the checkpoint with kd-deploy")
     if not isinstance(pad_id, int):
         raise BundleError(f"{config_path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")
-    limit = min(max_length, config.get("max_position_embeddings") or max_length)
-    encoder = Encoder.from_file(tokenizer, max_length=limit, pad_id=pad_id)
+    room = positions_in(config)
+    marks = marks_in(config, _config(beside) if (beside := config_path.with_name(GENERATION)).is_file() else {})
+    encoder = Encoder.from_file(tokenizer, max_length=min(max_length, room or max_length), pad_id=pad_id, marks=marks)
+    if writes(heads[MAIN].labels):
+        decoder = open_decoder(_parts(path), encoder=encoder, provider=provider, threads=threads, room=room)
+        return over_decoder(decoder, encoder, heads[MAIN].labels, settings=None, via="onnxruntime")
     runner = OrtRunner(path, provider=provider, threads=threads)
     return Predictor(runner, encoder, heads[MAIN].labels, via="onnxruntime", heads=heads)
+
+
+def _parts(path: Path) -> dict[str, Path]:
+    """The graphs of a model that writes, by one of them: the other of a pair has the same precision in its name."""
+    for own, other in ((ENCODER, DECODER), (DECODER, ENCODER)):
+        if path.name.startswith(own):
+            return {own: path, other: path.with_name(path.name.replace(own, other))}
+    return {MODEL: path}
 
 
 def _config(path: Path) -> dict[str, Any]:

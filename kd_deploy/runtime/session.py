@@ -28,19 +28,7 @@ class OrtRunner:
             BenchmarkError: The provider is not there, or does not start.
             BundleError: The file is not a graph that this onnxruntime can open.
         """
-        wanted = find_provider(provider)
-        try:
-            self._session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
-        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-            raise BundleError(
-                f"onnxruntime {ort.__version__} cannot open {graph}: {str(error).splitlines()[0]}",
-                hint="export again, with a lower opset where it is too new",
-            ) from error
-        if self._session.get_providers()[0] != wanted:
-            raise BenchmarkError(
-                f"{wanted} did not start, onnxruntime fell back to {self._session.get_providers()[0]}",
-                hint="kd-deploy doctor shows what this machine has",
-            )
+        self._session = open_session(graph, provider=provider, threads=threads)
         self._input_names = tuple(one.name for one in self._session.get_inputs())
         self._output_names = [one.name for one in self._session.get_outputs()]
 
@@ -57,6 +45,25 @@ class OrtRunner:
     def close(self) -> None:
         """Free the session."""
         del self._session
+
+
+def open_session(graph: Path, *, provider: str, threads: int | None) -> ort.InferenceSession:
+    """The session of a graph; the arguments and the errors are those of OrtRunner."""
+    wanted = find_provider(provider)
+    try:
+        session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
+    except Exception as error:  # onnxruntime's own exceptions share no base but Exception
+        raise BundleError(
+            f"onnxruntime {ort.__version__} cannot open {graph}: {str(error).splitlines()[0]}",
+            hint="export again, with a lower opset where it is too new",
+        ) from error
+    started = session.get_providers()[0]
+    if started != wanted:
+        raise BenchmarkError(
+            f"{wanted} did not start, onnxruntime fell back to {started}",
+            hint="kd-deploy doctor shows what this machine has",
+        )
+    return session
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:

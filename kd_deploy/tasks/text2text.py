@@ -70,14 +70,16 @@ def aims(
 ) -> Sequence[NDArray[np.generic]]:
     """The tokens to write for each source, [T] int64, the end mark last; of a source without target [NO_DECISION].
 
-    T is at most `max_length`. The mark that the decoder is given first is not among them.
+    T is at most `max_length`. The mark that the decoder is given first is not among them; where it is given more,
+    NO_DECISION stands for each of these.
     """
     known = {row: target for row, target in enumerate(examples.targets) if isinstance(target, str)}
     found = encoder.encode_all(list(known.values()))
     tokens = {
         row: _between(one.ids, encoder.marks, most=encoder.max_length) for row, one in zip(known, found, strict=True)
     }
-    return [np.array(tokens.get(piece.row, [NO_DECISION]), dtype=np.int64) for piece in pieces]
+    given = [NO_DECISION] * (len(encoder.marks.starts) - 1)
+    return [np.array([*given, *tokens.get(piece.row, [NO_DECISION])], dtype=np.int64) for piece in pieces]
 
 
 def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:

@@ -111,7 +111,7 @@ def test_aims_go_by_the_row_of_a_piece() -> None:
 
 def test_a_start_mark_that_the_decoder_is_not_given_is_written() -> None:
     assert aims(examples("ba"), encoder(marks=Marks(starts=(SEP,), ends=(SEP,)))) == [[CLS, BA, SEP]]
-    assert aims(examples("ba"), encoder(marks=Marks(starts=(SEP, CLS), ends=(SEP,)))) == [[BA, SEP]]
+    assert aims(examples("ba"), encoder(marks=Marks(starts=(SEP, CLS), ends=(SEP,)))) == [[-2, BA, SEP]]
 
 
 def test_the_end_mark_is_added_where_the_tokenizer_puts_none() -> None:

@@ -54,7 +54,7 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
         raise unfit(
             term,
             "compares answers about tokens, and the student cuts texts into other tokens than the teacher",
-            hint="set student.vocabulary to full",
+            hint="set student.vocabulary to full; a student that writes can learn by distill.sequences and hard_labels",
         )
     if ground.answers_only and set(ready.teacher) - set(LOGITS):
         raise unfit(

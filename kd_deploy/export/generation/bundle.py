@@ -144,7 +144,8 @@ class WritingExport:
     def _predictor(self, files: Mapping[str, Path]) -> Predictor:
         encoder = open_encoder(self.source)
         decoder = open_decoder(files, encoder=encoder, room=room_of(self.source))
-        return over_decoder(decoder, encoder, self.source)
+        settings = self.source.manifest.generation
+        return over_decoder(decoder, encoder, label_space(self.source), settings=settings, via="kd_deploy.runtime")
 
     def _greedy(self, files: Mapping[str, Path]) -> float:
         encoder, room = open_encoder(self.source), room_of(self.source)

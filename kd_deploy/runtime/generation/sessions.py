@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from kd_deploy.errors import BenchmarkError, BundleError
-from kd_deploy.runtime.session import find_provider, session_options
+from kd_deploy.errors import BundleError
+from kd_deploy.runtime.session import open_session
 
 Array = NDArray[np.generic]
 Value: TypeAlias = "Array | ort.OrtValue"  # on the host; on a device
@@ -31,21 +31,8 @@ class Graph:
             BenchmarkError: The provider is not there, or does not start.
             BundleError: The file is not a graph that this onnxruntime can open.
         """
-        wanted = find_provider(provider)
-        try:
-            self._session = ort.InferenceSession(str(path), session_options(threads), providers=[wanted])
-        except Exception as error:  # onnxruntime's own exceptions share no base but Exception
-            raise BundleError(
-                f"onnxruntime {ort.__version__} cannot open {path}: {str(error).splitlines()[0]}",
-                hint="export again, with a lower opset where it is too new",
-            ) from error
-        started = self._session.get_providers()[0]
-        if started != wanted:
-            raise BenchmarkError(
-                f"{wanted} did not start, onnxruntime fell back to {started}",
-                hint="kd-deploy doctor shows what this machine has",
-            )
-        self._device = DEVICES.get(wanted)
+        self._session = open_session(path, provider=provider, threads=threads)
+        self._device = DEVICES.get(self._session.get_providers()[0])
         self._path = path
         self._shapes = {one.name: one.shape for one in self._session.get_inputs()}
         self.input_names = tuple(self._shapes)
