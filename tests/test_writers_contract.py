@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -172,7 +173,7 @@ def test_transformers_writes_the_same_from_the_same_folder(made: Made, monkeypat
 
     with runtime.load(made.bundle, precision="fp32") as graph:
         expected = [one.text for one in graph.writer.write(few, GREEDY)]
-    as_measured = open_torch(str(made.bundle.path), tiny_writers.LENGTH, "cpu", 1).predict(few[:4])
+    as_measured: list[Any] = open_torch(str(made.bundle.path), tiny_writers.LENGTH, "cpu", 1).predict(few[:4])
 
     assert [one.text for one in as_measured] == expected[:4]
     assert tokenizer.batch_decode(own, skip_special_tokens=True) == expected

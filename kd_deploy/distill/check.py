@@ -10,9 +10,10 @@ from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.observe import Shape, shape_of_config
+from kd_deploy.distill.parting import parting
 from kd_deploy.distill.scratch import scratch_config
 from kd_deploy.distill.scratch_writers import writer_sizes
-from kd_deploy.distill.students.build import check_student
+from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import starts_fresh, writing_config
 from kd_deploy.distill.terms import Ground, build_objective
@@ -56,6 +57,7 @@ def check_recipe(recipe: Recipe) -> None:
         RecipeError: Layers, widths or terms that do not fit.
     """
     _check_one_process(recipe)
+    _check_entries(recipe)
     config = _teacher_config(recipe)
     _check_adapters(recipe, config)
     if config is None:
@@ -93,6 +95,22 @@ def _check_one_process(recipe: Recipe) -> None:
         raise RecipeError(
             f"tasks are learned together in one process, and a launcher started {processes.count()}",
             hint="start kd-deploy without torchrun or accelerate launch",
+        )
+
+
+def _check_entries(recipe: Recipe) -> None:
+    """Refuse a student whose vocabulary is not its teacher's where the teacher is to say its entries."""
+    start, first = own_start(recipe.student), recipe.teacher.first if recipe.teacher else None
+    if start is None or first is None or recipe.task not in ("fill-mask", *WRITING):
+        return
+    if all(term.term == "hard_labels" for stage in recipe.stages for term in stage.objective):
+        return
+    apart = parting(start, find_model(first))
+    if apart:
+        learns = "learn by distill.sequences and hard_labels alone, which compare texts"
+        raise RecipeError(
+            f"student.init {start} and teacher.model {first} have different vocabularies: {apart}",
+            hint=learns if recipe.task == "text2text" else "start from a checkpoint with the teacher's tokenizer",
         )
 
 

@@ -143,9 +143,7 @@ def test_a_second_run_makes_nothing_again(made: Made, cli: Cli, tmp_path: Path) 
     assert before == {path: path.stat().st_mtime_ns for path in made.folder.rglob("*model*")}
 
 
-def test_objects_and_plain_lines_are_answered_in_order(
-    made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_objects_and_plain_lines_are_answered_in_order(made: Made, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     column = "text" if made.kind == "gpt2" else "source"
     texts = tiny_writers.prompts(made.kind, 12)
     lines = [json.dumps({column: one}) if row % 2 else one for row, one in enumerate(texts)]
@@ -203,7 +201,8 @@ def test_the_teacher_is_evaluated_beside_the_student(made: Made, cli: Cli) -> No
     outcome = cli("evaluate", made.folder / "student", "--data", data, "--against", teacher, "--json", "--quiet")
 
     assert outcome.code == 0, outcome.err
-    assert [one["name"] for one in json.loads(outcome.out)["targets"]][0] == "teacher"
+    first, *_ = json.loads(outcome.out)["targets"]
+    assert first["name"] == "teacher"
 
 
 def test_inspect_shows_the_bundle(made: Made, cli: Cli) -> None:

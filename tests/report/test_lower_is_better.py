@@ -106,6 +106,7 @@ def test_the_difference_to_the_control_is_in_hundredths_of_a_nat() -> None:
     assert one.metric == "perplexity"
     assert one.points == pytest.approx(100 * math.log(ratio))
     assert one.points == pytest.approx(20, abs=3)
+    assert one.points is not None
     assert one.low is not None
     assert one.high is not None
     assert 0 < one.low < one.points < one.high

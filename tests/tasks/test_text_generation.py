@@ -73,12 +73,20 @@ def scores(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 
 def test_rows_are_texts_and_need_no_answer() -> None:
-    found = examples("ba be", "bi", "ba be", "☃☃")
+    found = examples("ba be", "bi", "☃☃")
 
     assert found.labels == text_generation.find_labels(table("ba"), teacher=("x",))
-    assert found.inputs == text_generation.read_inputs(table("ba be", "bi", "ba be", "☃☃"))
+    assert found.inputs == text_generation.read_inputs(table("ba be", "bi", "☃☃"))
     assert found.answered
-    assert text_generation.references(found) == ((), (), (), ())
+    assert text_generation.references(found) == ((), (), ())
+
+
+def test_equal_texts_are_learned_once_and_answered_each() -> None:
+    given = ("ba be", "bi", "ba be", "ba")
+
+    assert examples(*given).inputs == ("ba be", "bi", "ba")
+    assert len(text_generation.references(examples(*given))) == 3
+    assert text_generation.read_inputs(table(*given)) == given
 
 
 @pytest.mark.parametrize(("given", "said"), [(None, "text is null"), ("  ", "text is empty"), (7, "text is int")])
