@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/kd-deploy demo --output runs/demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def _expected(name: str, bundle: Bundle) -> dict[str, Any]:
         "inputs": inputs,
         "ordinary": ORDINARY,
         "new_tokens": NEW,
-        "cut": [number for number, text in enumerate(inputs) if text in LONG],
+        "cut": [number for number, length in enumerate(_lengths(bundle, inputs)) if length > LENGTH],
         "answers": answers,
     }
 
@@ -80,8 +81,13 @@ def _inputs(name: str, bundle: Bundle) -> list[str]:
     ordinary = prompts(KINDS[name], ORDINARY)
     if KINDS[name] != "gpt2":
         return [*ordinary, *HOSTILE, LONG[0]]
+    odd = zip(HOSTILE, _lengths(bundle, HOSTILE), strict=True)
+    return [*ordinary, *[text for text, length in odd if 0 < length <= LENGTH - NEW]]
+
+
+def _lengths(bundle: Bundle, texts: Sequence[str]) -> list[int]:
     encoder = Encoder.from_file(bundle.file("tokenizer.json"), max_length=10**6, pad_id=0)
-    return [*ordinary, *[text for text in HOSTILE if 0 < len(encoder.encode(text)) <= LENGTH - NEW]]
+    return [len(encoder.encode(text)) for text in texts]
 
 
 def _answers(bundle: Bundle, precision: str, inputs: list[str]) -> list[dict[str, Any]]:

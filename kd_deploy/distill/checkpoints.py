@@ -77,6 +77,12 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     task = labels.task if labels else task_in(check_checkpoint(folder))
     if task is None:
         raise ValueError("it has no head of a task")
+    config = check_checkpoint(folder)
+    if task == "text-generation" and _sees_ahead(config):
+        raise BundleError(
+            f"{folder} is a {config.get('model_type')}, which sees the tokens that a language model is to predict",
+            hint="name a model of the GPT-2 or Llama kind",
+        )
     # Eager attention: the form that exports to ONNX and fuses there.
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
     if labels is not None:
@@ -89,6 +95,14 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     if TASKS[task].ANSWERS == "vector":
         return embedder(model, read_pooling(folder)).eval()
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _sees_ahead(config: dict[str, Any]) -> bool:
+    """Whether a checkpoint is an encoder, whose tokens look at those behind them too."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    is_decoder = config.get("is_decoder") or config.get("is_encoder_decoder")
+    return not is_decoder and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def hush_transformers() -> None:

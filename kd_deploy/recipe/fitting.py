@@ -60,9 +60,17 @@ def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
         for path in (path for path, there in paths.items() if there):
             what = "several teachers are" if path == "teacher.model" else "it is"
             yield path, f"{what} for {' and '.join(tasks)} alone, and this is {task}"
+    yield from _of_two_minds(recipe)
     for path, (there, why) in _of_other_tasks(recipe).items():
         if there:
             yield path, f"{why}: leave it out"
+
+
+def _of_two_minds(recipe: Any) -> Iterator[tuple[str, str]]:
+    ways = {"generation": recipe.generation, "teacher.generation": recipe.teacher and recipe.teacher.generation}
+    for path, way in ways.items():
+        if way and way.beams > 1 and way.temperature > 0:
+            yield path, "beams follow the likeliest texts, and temperature draws by chance: leave one of the two out"
 
 
 def _of_texts(recipe: Any) -> dict[str, bool]:

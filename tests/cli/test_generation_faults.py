@@ -160,12 +160,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-CHANCE = pytest.mark.xfail(strict=True, reason="a recipe with beams and a temperature is not refused before training")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=CHANCE) if one == "beams by chance" else one for one in RECIPES]
-)
+@pytest.mark.parametrize("name", list(RECIPES))
 def test_what_a_writer_cannot_do_is_a_fault_of_the_recipe(name: str, home: Path, cli: Cli, tmp_path: Path) -> None:
     task, sections, said = RECIPES[name]
 
@@ -185,10 +180,7 @@ def test_a_classifier_is_no_teacher_of_writing(
         assert_refused(outcome, 3, f"teacher.model {classifier} has no head for {task}")
 
 
-SEES_AHEAD = pytest.mark.xfail(strict=True, reason="an encoder becomes a language model that sees what comes next")
-
-
-@pytest.mark.parametrize("task", [PAIR, pytest.param(ALONE, marks=SEES_AHEAD)])
+@pytest.mark.parametrize("task", [PAIR, ALONE])
 def test_an_encoder_does_not_learn_to_write(task: str, classifier: Path, home: Path, cli: Cli, tmp_path: Path) -> None:
     teacher = {"model": str(classifier), "finetune": {"epochs": 1}}
     recipe = document(task, home, teacher=teacher, student={"architecture": "transformer", "layers": 1})
