@@ -36,7 +36,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
             )
         examples = examples.answered_by(answers[teacher])
     task = task_of(examples.labels)
-    samples = as_asked(examples.some(range(min(SAMPLES, len(examples))))) if writes(examples.labels) else ()
+    samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
     shown = tuple(str(one) for one in samples)
     return Evaluation(
         task=task.NAME,

@@ -10,7 +10,7 @@ from kd_deploy.recipe import Data
 from kd_deploy.runtime.loading import heads_of
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.heads import MAIN, find_head, lay_out
-from kd_deploy.tasks.registry import task_of
+from kd_deploy.tasks.registry import as_asked, task_of
 from kd_deploy.tasks.splits import read, read_inputs
 from kd_deploy.tasks.task import Examples, LabelSpace, Task
 
@@ -28,8 +28,8 @@ def rows_for(reference: str, source: str, *, columns: dict[str, str], task: str 
 
 
 def texts_of(source: str, *, columns: dict[str, str], task: Task) -> tuple[TextInput, ...]:
-    """The inputs of a data file for a task; labels need not be there."""
-    return read_inputs(source, columns=columns, task=task, split="test")
+    """The inputs of a data file for a task, as a user gives them; labels need not be there."""
+    return as_asked(read_inputs(source, columns=columns, task=task, split="test"), task)
 
 
 def task_of_all(targets: Sequence[Target]) -> Task:

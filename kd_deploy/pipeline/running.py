@@ -19,7 +19,7 @@ from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.registry import as_asked
+from kd_deploy.tasks.registry import as_asked, task_of
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import Examples
 
@@ -133,7 +133,9 @@ class Running:
         ]
 
         def make() -> Benchmarked:
-            made = benchmark(specs, inputs=as_asked(examples), settings=settings, command=command)
+            made = benchmark(
+                specs, inputs=as_asked(examples.inputs, task_of(examples.labels)), settings=settings, command=command
+            )
             measurement_store.save(path, made)
             return made
 

@@ -76,17 +76,16 @@ def at_once(task: Task, *, vocabulary_size: int, max_length: int) -> int:
     return max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * max_length)))
 
 
-def as_asked(examples: Examples) -> tuple[TextInput, ...]:
-    """The inputs of examples as a user gives them.
+def as_asked(inputs: Sequence[TextInput], task: Task) -> tuple[TextInput, ...]:
+    """Inputs of rows as a user gives them.
 
     A vector is asked for of one text, even where pairs are judged; a language model gets the beginning of a text.
     """
-    task = task_of(examples.labels)
     if task.NAME == text_generation.NAME:
-        return tuple(text_generation.prompt_of(str(one)) for one in examples.inputs)
+        return tuple(text_generation.prompt_of(str(one)) for one in inputs)
     if task.ANSWERS != "vector":
-        return examples.inputs
-    return tuple(text for one in examples.inputs for text in ((one,) if isinstance(one, str) else one))
+        return tuple(inputs)
+    return tuple(text for one in inputs for text in ((one,) if isinstance(one, str) else one))
 
 
 def graph_outputs(task: Task) -> tuple[str, ...]:
