@@ -45,8 +45,14 @@ def _student(name: str, work: Path) -> Bundle:
     write_rows(data / "train.jsonl", _rows(recipe.task))  # more than the recipe came with
     taught = work / f"{TEACHERS[name]}-teacher"
     if not taught.exists():
-        finetune(recipe, taught)
+        _as_on_the_hub(finetune(recipe, taught).path)
     return distill(recipe, work / name, teacher=str(taught))
+
+
+def _as_on_the_hub(folder: Path) -> None:
+    # A checkpoint whose tokenizer's settings leave nearly all unsaid, as those of GPT-2 and BART do.
+    (folder / "bundle.json").unlink()
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": LENGTH}), encoding="utf-8")
 
 
 def _rows(task: str) -> list[Row]:
@@ -93,8 +99,7 @@ def _lengths(bundle: Bundle, texts: Sequence[str]) -> list[int]:
 def _answers(bundle: Bundle, precision: str, inputs: list[str]) -> list[dict[str, Any]]:
     # One text at a time: dynamic int8 takes its scales from the whole batch.
     with load(bundle, precision=precision) as predictor:
-        assert predictor.writer is not None
-        found = [predictor.writer.write([text])[0] for text in inputs]
+        found = [predictor.predict([text])[0] for text in inputs]
     if len({one.text for one in found[:ORDINARY]}) < FEWEST:
         sys.exit(f"{bundle.path.name} {precision} writes nearly always the same: agreeing with it would prove nothing")
     return [{"text": one.text, "tokens": one.tokens} for one in found]

@@ -43,6 +43,7 @@ rm -rf "$work"
 mkdir "$work"
 step bundles "$python" interop/make_bundles.py "$work"
 step task-bundles env PYTHONPATH=. "$python" interop/make_task_bundles.py "$work/tasks"
+step writer-bundles env PYTHONPATH=. "$python" interop/make_writer_bundles.py "$work/writers"
 [ -z "$broken" ] || exit 1
 step plain "$python" interop/prove_plain.py
 step transformers "$python" interop/prove_transformers.py
@@ -55,5 +56,10 @@ step tasks-optimum "$optimum" interop/prove_tasks_optimum.py
 step sentence-transformers "$optimum" interop/prove_sentence_transformers.py
 step sentence-transformers-newest env PYTHONPATH=.venv-interop/newest "$python" interop/prove_sentence_transformers.py
 step tasks-node node interop/check_tasks.mjs
+step writers-plain "$python" interop/prove_writers_plain.py
+step writers-transformers "$python" interop/prove_writers_transformers.py
+step writers-transformers-4 "$optimum" interop/prove_writers_transformers.py
+step writers-optimum "$optimum" interop/prove_writers_optimum.py
+step writers-node node interop/check_writers.mjs
 # shellcheck disable=SC2086 # a list of names
 "$python" interop/summary.py $broken

@@ -16,10 +16,10 @@ from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
 from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_pooling
 from kd_deploy.distill.students.transformer import width_of
-from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings
+from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings, writer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
-from kd_deploy.tasks.registry import TASKS
+from kd_deploy.tasks.registry import TASKS, writes
 from kd_deploy.tasks.task import LabelSpace
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
@@ -149,6 +149,8 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
         write_pooling(folder, model.pooling, width=width_of(model.config), max_length=max_length)
     shutil.copyfile(tokenizer_file(tokenizer_from), folder / "tokenizer.json")
     settings = tokenizer_settings(tokenizer_from, model_type) | {"model_max_length": max_length}
+    if writes(labels):
+        settings = writer_settings(tokenizer_from) | settings
     if labels.task == "text-generation":  # a prompt must end where the answer begins
         settings["padding_side"] = "left"
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"

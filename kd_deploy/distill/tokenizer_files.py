@@ -102,3 +102,18 @@ def tokenizer_settings(folder: Path, model_type: str) -> dict[str, Any]:
         "padding_side": "right",
         "truncation_side": "right",
     }
+
+
+def writer_settings(folder: Path) -> dict[str, Any]:
+    """What tokenizer_config.json of a model that writes is to say besides, where its checkpoint does not."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder)))
+    ends = check_checkpoint(folder).get("eos_token_id")
+    numbers = {"pad_token": pad_id_of(folder), "eos_token": ends[0] if isinstance(ends, list) and ends else ends}
+    tokens = {name: tokenizer.id_to_token(one) for name, one in numbers.items() if isinstance(one, int)}
+    return {
+        "clean_up_tokenization_spaces": False,  # transformers.js would take spaces out of what was written
+        "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 would add token types, and fail by them
+        **{name: token for name, token in tokens.items() if token is not None},
+    }

@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model, save_model
+from kd_deploy.distill.scratch_writers import write_scratch_writer
 from kd_deploy.distill.tokenizer_files import max_positions, pad_id_of, tokenizer_file
 from kd_deploy.errors import BundleError
+from kd_deploy.recipe import ScratchModel
 from tests import tiny
 
 
@@ -270,6 +272,28 @@ def test_a_tokenizer_class_is_always_an_architectures_own(copy: Path, tmp_path: 
 
     written = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
     assert (written["tokenizer_class"], written["model_max_length"]) == ("BertTokenizer", 9)
+
+
+@pytest.mark.parametrize("task", ["text2text", "text-generation"])
+@pytest.mark.parametrize("stated", [{}, {"clean_up_tokenization_spaces": True, "pad_token": "<unk>"}])
+def test_a_model_that_writes_says_what_its_checkpoint_leaves_unsaid(
+    tmp_path: Path, task: str, stated: dict[str, Any]
+) -> None:
+    sizes = ScratchModel(layers=1, hidden_size=16, attention_heads=2, vocabulary=280)
+    come, gone = tmp_path / "come", tmp_path / "gone"
+    come.mkdir()
+    gone.mkdir()
+    write_scratch_writer(come, sizes, task=task, texts=["a text"], max_length=16, seed=0)
+    (come / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 16, **stated}))
+    labels = labels_of(come)
+    assert labels is not None
+
+    save_model(load_model(come), gone, labels=labels, max_length=16, tokenizer_from=come)
+
+    unsaid = {"clean_up_tokenization_spaces": False, "pad_token": "<pad>", "eos_token": "</s>"}
+    written = json.loads((gone / "tokenizer_config.json").read_text())
+    assert written["model_input_names"] == ["input_ids", "attention_mask"]
+    assert {name: written[name] for name in unsaid} == unsaid | stated
 
 
 def test_transformers_loads_what_we_write_and_answers_alike(bert_bundle: Bundle, test_rows: Any) -> None:
