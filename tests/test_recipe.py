@@ -88,7 +88,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         (
             "  model: some/teacher",
             "  qqq: some/teacher",
-            "teacher.qqq (line 6): unknown key; known: endpoint, finetune, fuse, model",
+            "teacher.qqq (line 6): unknown key; known: endpoint, finetune, fuse, generation, model",
         ),
         ("  model: some/teacher", "  finetune: {epochs: 1}", "give either model or scratch"),
         ("  model: some/teacher", "  scratch: {layers: 2}", "give finetune as well"),

@@ -1,10 +1,19 @@
 """What the stages of a run depend on besides the recipe: the content of models, as JSON values."""
 
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.files import sha256_file
 from kd_deploy.recipe import Teacher
+
+
+def written_out(section: BaseModel, *, without: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+    """A section of a recipe as a stage depends on it: keys that say nothing are left out, new ones among them."""
+    return section.model_dump(mode="json", exclude_none=True, exclude=set(without))
 
 
 def signature(bundle: Bundle) -> list[str]:

@@ -13,13 +13,13 @@ from kd_deploy.manifest import told
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
-from kd_deploy.pipeline.fingerprints import model_files, signature, voices
+from kd_deploy.pipeline.fingerprints import model_files, signature, voices, written_out
 from kd_deploy.pipeline.resume import Stages, whole_bundle
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.registry import as_asked, task_of
+from kd_deploy.tasks.registry import as_asked, task_of, writes
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import Examples
 
@@ -133,18 +133,12 @@ class Running:
         ]
 
         def make() -> Benchmarked:
-            made = benchmark(
-                specs, inputs=as_asked(examples.inputs, task_of(examples.labels)), settings=settings, command=command
-            )
+            texts = as_asked(examples.inputs, task_of(examples.labels))
+            made = benchmark(specs, inputs=texts, settings=settings, command=command)
             measurement_store.save(path, made)
             return made
 
-        inputs = [
-            self._signatures(targets),
-            examples.sha256,
-            settings.model_dump(mode="json", exclude_none=True),
-            __version__,
-        ]
+        inputs = [self._signatures(targets), examples.sha256, written_out(settings), __version__]
         return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
 
     def notes(self) -> tuple[str, ...]:
@@ -160,28 +154,24 @@ class Running:
             )
         manifest = Bundle.open(self.output / "student").manifest
         notes += told(manifest.training)
-        return (
-            *notes,
-            *(f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training)),
-        )
+        further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
+        return (*notes, *further)
 
     def _trained_teacher(self) -> Bundle:
         from kd_deploy.distill.job import Job
         from kd_deploy.distill.teacher import make_teacher
 
         teacher = self.recipe.teacher
-        data = self.recipe.data.model_dump(mode="json", exclude_none=True, exclude={"test"})
-        inputs = [
-            teacher and teacher.model_dump(mode="json", exclude_none=True),
-            data,
-            model_files(teacher),
-            self._rows(),
-        ]
+        data = written_out(self.recipe.data, without={"test"})
+        inputs = [teacher and written_out(teacher), data, model_files(teacher), *self._how_to_write(), self._rows()]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.once(
             self._named("teacher"), inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
         )
+
+    def _how_to_write(self) -> list[object]:
+        return [written_out(self.recipe.generation)] if writes(self.splits.labels) else []
 
     def _named(self, what: str) -> str:
         return what if self.task == MAIN else f"{what}-{self.task}"
@@ -190,10 +180,10 @@ class Running:
         from kd_deploy.distill.job import Job
         from kd_deploy.distill.student import distill_student
 
-        left_out = {"control", "objective"} if name == "control" else {"control"}
-        stages = [stage.model_dump(mode="json", exclude_none=True, exclude=left_out) for stage in self.recipe.stages]
-        student = self.recipe.student.model_dump(mode="json", exclude_none=True)
-        inputs = [name, signature(teacher), student, stages, self.recipe.data.max_length, self._rows()]
+        taught_by = {"objective", "sequences", "on_policy"} if name == "control" else set[str]()
+        stages = [written_out(stage, without={"control", *taught_by}) for stage in self.recipe.stages]
+        student, length = written_out(self.recipe.student), self.recipe.data.max_length
+        inputs = [name, signature(teacher), student, stages, length, *self._how_to_write(), self._rows()]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
         for task, one in taught.items():
@@ -213,7 +203,7 @@ class Running:
         # The report needs the teacher in int8 too: it may be all that a user needs.
         further = {task: one.validation for task, one in self.further.items()} if bundle.manifest.tasks else {}
         rows = [self.splits.validation.sha256, *(one.sha256 for one in further.values())]
-        inputs = [signature(bundle), settings.model_dump(mode="json", exclude_none=True), *rows, __version__]
+        inputs = [signature(bundle), written_out(settings), *rows, __version__]
         path = self.output / name
 
         def reuse() -> Bundle:

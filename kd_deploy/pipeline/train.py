@@ -11,6 +11,7 @@ from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
 from kd_deploy.files import locked, require_ours
+from kd_deploy.pipeline.fingerprints import written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
@@ -73,7 +74,7 @@ def _job(recipe: Recipe, output: Path) -> Job:
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
     inputs = [
-        recipe.model_dump(mode="json", exclude_none=True),
+        written_out(recipe),
         splits.train.sha256,
         *(one.train.sha256 for one in further.values()),
     ]

@@ -33,6 +33,7 @@ class EndToEndFigures:
     via: str
     tokens_per_s: float | None = None
     stage: Literal["text to answer"] = "text to answer"
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,7 @@ class Sample:
     input: str
     reference: str | None
     written: dict[str, str]
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from kd_deploy.report.reasons import join_reasons
 NOT_BENCHMARKED = "was not benchmarked"
 BY_LENGTH = "batches hold texts of like length, as many as fit a budget of tokens"
 NOT_EVALUATED = "was not evaluated"
+WRITES_NOTHING = "tokens_per_s: the answers are not written token by token"
 
 
 def target_rows(evaluation: Evaluation, benchmarked: Benchmarked) -> tuple[Target, ...]:
@@ -109,6 +110,7 @@ def _end_to_end(seen: EndToEnd | None) -> EndToEndFigures | None:
         n=timing.n,
         via=seen.via,
         tokens_per_s=seen.tokens_per_s,
+        reason=None if seen.tokens else WRITES_NOTHING,
     )
 
 

@@ -13,7 +13,10 @@ def samples_of(evaluation: Evaluation) -> Iterator[Sample]:
     for place, given in enumerate(evaluation.samples):
         reference = evaluation.references[place]
         written = {one.target.name: one.samples[place] for one in evaluation.targets if place < len(one.samples)}
-        yield Sample(input=given, reference=reference if isinstance(reference, str) else None, written=written)
+        if isinstance(reference, str):
+            yield Sample(input=given, reference=reference, written=written)
+        else:
+            yield Sample(input=given, reference=None, written=written, reason="any text may follow a prompt")
 
 
 def samples_table(report: Report) -> Table:

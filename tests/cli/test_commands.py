@@ -110,7 +110,7 @@ def test_predict_says_which_line_is_wrong(
 
 def test_predict_takes_the_form_with_the_bundle(ran: Path, cli: Cli) -> None:
     assert cli("predict", f"{ran / 'student'}:fp32", "hello").code == 0
-    assert cli("predict", ran / "student", "hello", "--precision", "int4").code == 2
+    assert cli("predict", ran / "student", "hello", "--precision", "int2").code == 2
     told = cli("predict", ran, "hello")
     assert told.code == 8
     assert str(ran / "student") in told.err
