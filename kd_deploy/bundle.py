@@ -19,6 +19,7 @@ MANIFEST = "bundle.json"
 SUFFIXES = {"fp32": "", "int4": "_q4", "int8": "_quantized"}
 PRECISIONS = tuple(SUFFIXES)
 WHOLE = "model"  # the part of a model that is one graph
+ENCODER, DECODER = "encoder_model", "decoder_model_merged"  # those of one that is two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

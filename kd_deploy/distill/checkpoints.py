@@ -74,10 +74,10 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
 
 def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     hush_transformers()
-    task = labels.task if labels else task_in(check_checkpoint(folder))
+    config = check_checkpoint(folder)
+    task = labels.task if labels else task_in(config)
     if task is None:
         raise ValueError("it has no head of a task")
-    config = check_checkpoint(folder)
     if task == "text-generation" and _sees_ahead(config):
         raise BundleError(
             f"{folder} is a {config.get('model_type')}, which sees the tokens that a language model is to predict",

@@ -1,6 +1,6 @@
 """A checkpoint in torch that answers: over our own road, and as its users would run it without us."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,26 @@ from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.heads import MAIN, lay_out
 from kd_deploy.tasks.registry import task_of, writes
 
+Answering = Callable[[Sequence[TextInput]], list[object]]
 PIPELINE = "text-classification"  # what transformers calls all that is said of a text by one head
 
 
-class PipelineAnswerer:
-    """A Hugging Face checkpoint answering through `transformers.pipeline`: what a user has before us."""
+class AsUsed:
+    """A Hugging Face checkpoint as its users run it: what they have before us."""
 
-    via = "transformers pipeline"
     batch_size = 1
 
-    def __init__(self, predictor: Predictor, pipeline: Any) -> None:
+    def __init__(self, predictor: Predictor, answer: Answering, *, via: str) -> None:
+        """Join our own predictor over the model with the road that its users take.
+
+        Args:
+            predictor: Knows the bare model, its vocabulary and its length.
+            answer: Gives the answers, in the order of the inputs.
+            via: What the road is called.
+        """
         self._predictor = predictor
-        self._pipeline = pipeline
+        self._answer = answer
+        self.via = via
 
     @property
     def runner(self) -> Any:
@@ -53,12 +61,19 @@ class PipelineAnswerer:
         return self._predictor.max_length
 
     def predict(self, inputs: Sequence[TextInput]) -> list[object]:
-        """Answer every input, one after the other: the pipeline's default, and its fastest on a CPU."""
+        """Answer every input, one after the other: a pipeline's default, and its fastest on a CPU."""
+        return self._answer(inputs)
+
+
+def _by_pipeline(pipeline: Any, *, max_length: int) -> Answering:
+    def answer(inputs: Sequence[TextInput]) -> list[object]:
         asked = [one if isinstance(one, str) else {"text": one[0], "text_pair": one[1]} for one in inputs]
-        options = {"truncation": True, "max_length": self.max_length}
+        options = {"truncation": True, "max_length": max_length}
         if len(asked) == 1:  # a list of one would pay for a data loader
-            return [self._pipeline(asked[0], **options)]
-        return list(self._pipeline(asked, **options))
+            return [pipeline(asked[0], **options)]
+        return list(pipeline(asked, **options))
+
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,47 +84,20 @@ class Answer:
     tokens: tuple[int, ...]
 
 
-class GenerateAnswerer:
-    """A Hugging Face checkpoint that writes, through its own `generate`: what a user has before us."""
-
-    via = "transformers generate"
-    batch_size = 1
-
-    def __init__(self, predictor: Predictor, model: Any, tokenizer: Any) -> None:
-        self._predictor = predictor
-        self._model = model
-        self._tokenizer = tokenizer
-        self._options = generate_options(predictor.writer.settings)
-        self._room = predictor.writer.decoder.room
-
-    @property
-    def runner(self) -> Any:
-        """The bare model."""
-        return self._predictor.runner
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Token ids are below this number."""
-        return self._predictor.vocabulary_size
-
-    @property
-    def max_length(self) -> int:
-        """Tokens that are read at once."""
-        return self._predictor.max_length
+def _by_generate(model: Any, tokenizer: Any, writer: Writer, *, max_length: int) -> Answering:
+    options, room = generate_options(writer.settings), writer.decoder.room
 
     @torch.inference_mode()
-    def predict(self, inputs: Sequence[TextInput]) -> list[object]:
-        """Answer every input, one after the other."""
-        return [self._written(str(one)) for one in inputs]
+    def written(text: str) -> Answer:
+        asked = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
+        given = {name: asked[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        before = 1 if model.config.is_encoder_decoder else given["input_ids"].shape[1]
+        most = options["max_new_tokens"]
+        limit = most if room is None else min(most, room - before)  # beyond it there are no positions
+        own = model.generate(**given, **{**options, "max_new_tokens": limit})[0, before:]
+        return Answer(tokenizer.decode(own, skip_special_tokens=True), tuple(own.tolist()))
 
-    def _written(self, text: str) -> Answer:
-        asked = self._tokenizer(text, truncation=True, max_length=self.max_length, return_tensors="pt")
-        given = {name: asked[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
-        before = 1 if self._model.config.is_encoder_decoder else given["input_ids"].shape[1]
-        most = self._options["max_new_tokens"]
-        limit = most if self._room is None else min(most, self._room - before)  # beyond it there are no positions
-        own = self._model.generate(**given, **{**self._options, "max_new_tokens": limit})[0, before:]
-        return Answer(self._tokenizer.decode(own, skip_special_tokens=True), tuple(own.tolist()))
+    return lambda inputs: [written(str(one)) for one in inputs]
 
 
 def generate_options(settings: Generation) -> dict[str, Any]:
@@ -126,9 +114,7 @@ def generate_options(settings: Generation) -> dict[str, Any]:
     }
 
 
-def open_torch(
-    checkpoint: str, max_length: int, provider: str, threads: int
-) -> Predictor | PipelineAnswerer | GenerateAnswerer:
+def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) -> Predictor | AsUsed:
     """The factory that a benchmark process calls: a checkpoint in torch on `provider` (cpu, cuda)."""
     if provider == "cuda" and not torch.cuda.is_available():
         raise BenchmarkError("this torch has no CUDA device", hint="kd-deploy doctor shows what this machine has")
@@ -143,9 +129,11 @@ def open_torch(
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if written:
-        return GenerateAnswerer(predictor, model, tokenizer)
+        answer = _by_generate(model, tokenizer, predictor.writer, max_length=predictor.max_length)
+        return AsUsed(predictor, answer, via="transformers generate")
     made = pipeline(PIPELINE, model=model, tokenizer=tokenizer, device=torch.device(provider))
-    return PipelineAnswerer(predictor, made)
+    answer = _by_pipeline(made, max_length=predictor.max_length)
+    return AsUsed(predictor, answer, via="transformers pipeline")
 
 
 def open_predictor(folder: Path, *, max_length: int, device: str = "cpu") -> Predictor:

@@ -1,12 +1,14 @@
 """Every target over the same rows: quality, and agreement with the teacher."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kd_deploy import progress
 from kd_deploy.errors import DataError
-from kd_deploy.measurement import DataUsed, Evaluated, Evaluation
+from kd_deploy.measurement import DataUsed, Evaluated, Evaluation, TargetName
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
+from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, writes
 from kd_deploy.tasks.task import Examples, Prediction
 
@@ -26,7 +28,11 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
     Raises:
         DataError: A target has other classes than the rows.
     """
-    answers = {target.name.name: _answers(target, examples) for target in targets}
+    task = task_of(examples.labels)
+    samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
+    shown = tuple(str(one) for one in samples)
+    asked = {target.name.name: _answers(target, examples, shown=shown) for target in targets}
+    answers = {name: one.predictions for name, one in asked.items()}
     teacher = next((target.name.name for target in targets if target.name.role == "teacher"), None)
     if not examples.answered:
         if teacher is None:
@@ -35,9 +41,6 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
                 hint="name a teacher to be compared with: --against TEACHER",
             )
         examples = examples.answered_by(answers[teacher])
-    task = task_of(examples.labels)
-    samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
-    shown = tuple(str(one) for one in samples)
     return Evaluation(
         task=task.NAME,
         main_metric=main_metric(examples),
@@ -45,12 +48,22 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
         references=task.references(examples),
         labels=examples.labels.names,
         problem_type=examples.labels.problem_type,
-        targets=tuple(_evaluated(target, answers, examples, teacher=teacher, shown=shown) for target in targets),
+        targets=tuple(
+            _evaluated(target.name, asked[target.name.name], examples, teacher=answers[teacher] if teacher else None)
+            for target in targets
+        ),
         samples=shown,
     )
 
 
-def _answers(target: AnyTarget, examples: Examples) -> tuple[Prediction, ...]:
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    # What is scored of a target's answers, and what it wrote for the samples.
+    predictions: tuple[Prediction, ...]
+    samples: tuple[str, ...]
+
+
+def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -> _Answers:
     progress.say(f"evaluating {target.name.name} on {len(examples)} rows")
     with target.open() as predictor:
         if predictor.labels.task != examples.labels.task:
@@ -65,27 +78,19 @@ def _answers(target: AnyTarget, examples: Examples) -> tuple[Prediction, ...]:
                 f"{list(examples.labels.names)}",
                 hint="use data with the model's classes",
             )
-        return predictor.predictions(examples)
+        predictions = predictor.predictions(examples)
+        # A server that teaches tells classes alone.
+        written = predictor.predict(shown) if shown and isinstance(predictor, Predictor) else []
+        return _Answers(predictions, tuple(one.text for one in written))
 
 
 def _evaluated(
-    target: AnyTarget,
-    answers: dict[str, tuple[Prediction, ...]],
-    examples: Examples,
-    *,
-    teacher: str | None,
-    shown: tuple[str, ...],
+    target: TargetName, own: _Answers, examples: Examples, *, teacher: tuple[Prediction, ...] | None
 ) -> Evaluated:
-    own = answers[target.name.name]
     return Evaluated(
-        target=target.name,
-        quality=scores(own, examples),
-        agreement=task_of(examples.labels).agreement(own, answers[teacher]) if teacher else None,
-        predictions=own,
-        samples=_written(target, shown) if shown and isinstance(target, Target) else (),
+        target=target,
+        quality=scores(own.predictions, examples),
+        agreement=None if teacher is None else task_of(examples.labels).agreement(own.predictions, teacher),
+        predictions=own.predictions,
+        samples=own.samples,
     )
-
-
-def _written(target: Target, shown: tuple[str, ...]) -> tuple[str, ...]:
-    with target.open() as predictor:
-        return tuple(one.text for one in predictor.predict(shown))

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.bundle import DECODER, ENCODER, MANIFEST, WHOLE, Bundle
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.generation.graphs import DECODER, ENCODER, MODEL, open_decoder
+from kd_deploy.runtime.generation.graphs import open_decoder
 from kd_deploy.runtime.loading import GENERATION, heads_of, load, over_decoder, positions_in
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
@@ -58,7 +58,7 @@ def _parts(path: Path) -> dict[str, Path]:
     for own, other in ((ENCODER, DECODER), (DECODER, ENCODER)):
         if path.name.startswith(own):
             return {own: path, other: path.with_name(path.name.replace(own, other))}
-    return {MODEL: path}
+    return {WHOLE: path}
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from kd_deploy.data.table import Table
-from kd_deploy.errors import UsageError
 from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.masking import masked
+from kd_deploy.tasks.pieces import single
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     NO_DECISION,
@@ -90,10 +90,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
         UsageError: An input is a pair.
         BundleError: The tokenizer has no mask token.
     """
-    pair = next((one for one in inputs if not isinstance(one, str)), None)
-    if pair is not None:
-        raise UsageError(f"{NAME} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
-    return masked(windows(inputs, encoder), encoder)
+    return masked(windows(single(inputs, task=NAME), encoder), encoder)
 
 
 def aims(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.errors import UsageError
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.task import Examples, Piece, Prediction, Reading, Readings, Task
 
@@ -15,6 +16,18 @@ AT_ONCE = 256  # examples whose logits of tokens are held in memory
 def whole(inputs: Sequence[TextInput]) -> list[Piece]:
     """Every input in one piece."""
     return [Piece(row, one) for row, one in enumerate(inputs)]
+
+
+def single(inputs: Sequence[TextInput], *, task: str) -> list[str]:
+    """The inputs of a task that reads single texts.
+
+    Raises:
+        UsageError: One of them is a pair.
+    """
+    pair = next((one for one in inputs if not isinstance(one, str)), None)
+    if pair is not None:
+        raise UsageError(f"{task} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
+    return [str(one) for one in inputs]
 
 
 def stacked(readings: Readings) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.tasks import (
     fill_mask,
     question_answering,
@@ -55,7 +56,7 @@ def names_tokens(labels: LabelSpace) -> bool:
 
 def writes(labels: LabelSpace) -> bool:
     """Whether the answers are texts that a model writes token by token."""
-    return labels.task in (text2text.NAME, text_generation.NAME)
+    return labels.task in WRITING
 
 
 def judged_by_what_is_written(task: Task) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
-from kd_deploy.errors import UsageError
 from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.pieces import single
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.slices import slices
 from kd_deploy.tasks.task import NO_DECISION, Answers, Examples, LabelSpace, Level, Piece, Prediction, Reading, Readings
@@ -61,10 +61,7 @@ def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:
     Raises:
         UsageError: An input is a pair.
     """
-    pair = next((one for one in inputs if not isinstance(one, str)), None)
-    if pair is not None:
-        raise UsageError(f"{NAME} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
-    return slices(cast("Sequence[str]", inputs), encoder)
+    return slices(single(inputs, task=NAME), encoder)
 
 
 def aims(
@@ -111,8 +108,7 @@ def answers(readings: Readings, labels: LabelSpace) -> list[Written]:
 
 def to_json(answer: object, labels: LabelSpace) -> dict[str, object]:
     """An answer as its JSON line: the text, how many tokens it has, and whether it ended by itself."""
-    given = cast("Written", answer)
-    return {"text": given.text, "tokens": len(given.tokens), "ended": given.ended}
+    return cast("Written", answer).to_json()
 
 
 def main_metric(examples: Examples) -> str:

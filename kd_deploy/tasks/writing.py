@@ -25,6 +25,10 @@ class Written:
     ended: bool
     log_probability: float
 
+    def to_json(self) -> dict[str, object]:
+        """The text, how many tokens it has, and whether it ended by itself."""
+        return {"text": self.text, "tokens": len(self.tokens), "ended": self.ended}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -39,7 +39,6 @@ class _Form:
     metric: float | None = None
     drop: float | None = None
     sensitivity: float | None = None
-    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +69,14 @@ class WritingExport:
         plain = export_written(self.model, self.aside / "onnx", opset=self.settings.opset)
         found = compare_written(self.model, plain, self._shapes)
         parity.require(found, what=plain[next(iter(plain))].name, keep=self._worst)
-        same = self._greedy(plain)
-        if same < 1:
+        form = _Form(quantized=Quantized(operators={}, kept=()), parity=found)
+        records = {"fp32": self._record("fp32", plain, form, steps=("plain graph",))}
+        same = records["fp32"].greedy_identical
+        if same is not None and same < 1:
             progress.say(f"fp32: {same:.0%} of {PROMPTS} greedy texts are those of torch")
-        form = _Form(quantized=Quantized(operators={}, kept=()), parity=found, steps=("plain graph",))
-        records = {"fp32": self._record("fp32", plain, form)}
-        records |= {one: self._smaller(one, plain) for one in ("int8", "int4") if one in self.settings.precisions}
+        wanted = [one for one in ("int8", "int4") if one in self.settings.precisions]
+        limit = self._limit(plain) if wanted else None
+        records |= {one: self._smaller(one, plain, limit=limit) for one in wanted}
         if "fp32" not in self.settings.precisions:
             del records["fp32"]
             for path in plain.values():
@@ -93,9 +94,9 @@ class WritingExport:
             vocabulary_size=encoder.tokenizer.get_vocab_size(), max_length=encoder.max_length, pad_id=encoder.pad_id
         )
 
-    def _smaller(self, precision: str, plain: Mapping[str, Path]) -> GraphRecord:
+    def _smaller(self, precision: str, plain: Mapping[str, Path], *, limit: Limit | None) -> GraphRecord:
         files = {part: self.aside / graph_file(precision, part) for part in plain}
-        limit, steps = self._limit(plain), list[str]()
+        steps: list[str] = []
         for plan in PLANS if precision == "int8" else (IN_4_BITS,):
             form = self._form(precision, plain, files, plan=plan, limit=limit)
             told = "not checked, no data given" if form.drop is None else f"drop {form.drop:+.4f}"
@@ -164,9 +165,7 @@ class WritingExport:
         for one in encoder.encode_all((texts or [str(text) for text in sample])[:PROMPTS]):
             yield Encoded(one.ids[:most], one.type_ids[:most])
 
-    def _record(
-        self, precision: str, files: Mapping[str, Path], form: _Form, *, steps: tuple[str, ...] = ()
-    ) -> GraphRecord:
+    def _record(self, precision: str, files: Mapping[str, Path], form: _Form, *, steps: tuple[str, ...]) -> GraphRecord:
         loaded = onnx.load(files[next(iter(files))], load_external_data=False)
         return GraphRecord(
             precision=precision,
@@ -176,7 +175,7 @@ class WritingExport:
             quantized_operators=form.quantized.operators,
             kept_in_fp32=form.quantized.kept,
             reduce_range=precision != "fp32" and not this_machine().has_vnni,
-            steps=steps or form.steps,
+            steps=steps,
             parity=ParityRecord(
                 against="torch",
                 cases=form.parity.cases,

@@ -6,12 +6,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from kd_deploy.export.generation.tracing import SAMPLE, Part, each
+from kd_deploy.export.generation.tracing import SAMPLE, Part, each, source_mask
 
 STATE = ("hidden", "cell", "attended")
 PAST_STATE, PRESENT_STATE = (tuple(f"{when}_state.{name}" for name in STATE) for when in ("past", "present"))
 BATCH, SEQUENCE, SOURCE = "batch", "sequence", "encoder_sequence"
-SOURCE_LENGTH = 4  # of a sample
 
 
 class Recurrent(Protocol):
@@ -65,7 +64,7 @@ class _Decoder(nn.Module):
 
 def lstm_encoder_part(model: nn.Module) -> Part:
     """The graph of the encoder: sources to a state for each of their tokens, and the decoder's first state."""
-    mask = _source_mask()
+    mask = source_mask()
     return Part(
         module=_Encoder(model),
         inputs={"input_ids": torch.ones_like(mask), "attention_mask": mask},
@@ -79,7 +78,7 @@ def lstm_encoder_part(model: nn.Module) -> Part:
 
 def lstm_decoder_part(model: nn.Module) -> Part:
     """The graph of the decoder: tokens and a state to logits and the next state."""
-    mask = _source_mask()
+    mask = source_mask()
     recurrent = cast("Recurrent", model)
     with torch.no_grad():
         states, state = recurrent.encode(torch.ones_like(mask), mask)
@@ -100,9 +99,3 @@ def lstm_decoder_part(model: nn.Module) -> Part:
             **each((*PAST_STATE, *PRESENT_STATE), {0: BATCH}),
         },
     )
-
-
-def _source_mask() -> Tensor:
-    mask = torch.ones(SAMPLE, SOURCE_LENGTH, dtype=torch.int64)
-    mask[0, -1] = 0
-    return mask

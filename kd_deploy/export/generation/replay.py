@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from kd_deploy.bundle import DECODER, ENCODER, WHOLE
 from kd_deploy.export.generation.causal import KINDS
 from kd_deploy.export.generation.lstm import PAST_STATE, PRESENT_STATE, STATE, Recurrent, is_recurrent
 from kd_deploy.export.generation.seq2seq import SIDES
 from kd_deploy.export.generation.tracing import pairs_of
-from kd_deploy.export.generation.write import DECODER, ENCODER, MODEL
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.writing import Logits
@@ -88,7 +88,7 @@ def at_once(model: nn.Module, batch: Batch) -> Outputs:
 
 def in_steps(graphs: Graphs, batch: Batch) -> Outputs:
     """What the graphs of a model say of a batch, read first and then written in steps."""
-    if MODEL in graphs.runners:
+    if WHOLE in graphs.runners:
         return _causal_steps(graphs, batch)
     if PAST_STATE[0] in graphs.shapes:
         return _recurrent_steps(graphs, batch)
@@ -146,7 +146,7 @@ def _causal_steps(graphs: Graphs, batch: Batch) -> Outputs:
         new = batch["attention_mask"] if not logits else np.ones_like(ids)
         mask = np.concatenate([mask, new], axis=1)
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)[:, -ids.shape[1] :]
-        found = graphs.run(MODEL, {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **past})
+        found = graphs.run(WHOLE, {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **past})
         logits.append(found.pop("logits"))
         past = _as_past(found)
     real = mask > 0

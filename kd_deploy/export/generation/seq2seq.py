@@ -6,11 +6,22 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from kd_deploy.export.generation.tracing import PAST, SAMPLE, Part, additive, cache_of, causal, each, in_pairs, pairs_of
+from kd_deploy.export.generation.tracing import (
+    PAST,
+    SAMPLE,
+    SOURCE_LENGTH,
+    Part,
+    additive,
+    cache_of,
+    causal,
+    each,
+    in_pairs,
+    pairs_of,
+    source_mask,
+)
 
 SIDES = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
 BATCH, SEQUENCE, SOURCE = "batch", "sequence", "encoder_sequence"
-SOURCE_LENGTH = 4  # of a sample
 
 
 class _Encoder(nn.Module):
@@ -60,7 +71,7 @@ class _Decoder(nn.Module):
 
 def encoder_part(model: PreTrainedModel) -> Part:
     """The graph of the encoder: sources, padded on the right, to a state for each of their tokens."""
-    mask = _source_mask()
+    mask = source_mask()
     free = {0: BATCH, 1: SOURCE}
     return Part(
         module=_Encoder(model),
@@ -72,7 +83,7 @@ def encoder_part(model: PreTrainedModel) -> Part:
 
 def decoder_part(model: PreTrainedModel) -> Part:
     """The graph of the decoder with its own cache and that of the encoder's keys and values."""
-    mask = _source_mask()
+    mask = source_mask()
     with torch.no_grad():
         states = model.get_encoder()(input_ids=torch.ones_like(mask)).last_hidden_state
         cache = model(
@@ -104,9 +115,3 @@ def decoder_part(model: PreTrainedModel) -> Part:
             **{name: {0: BATCH, 2: SOURCE if ".encoder." in name else "present"} for name in presents.values()},
         },
     )
-
-
-def _source_mask() -> Tensor:
-    mask = torch.ones(SAMPLE, SOURCE_LENGTH, dtype=torch.int64)
-    mask[0, -1] = 0
-    return mask

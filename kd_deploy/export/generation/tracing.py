@@ -20,6 +20,7 @@ from kd_deploy.export.graph import check_graph
 
 SAMPLE = 2  # rows of a sample, and its new tokens: nothing that a graph may take for a constant
 PAST = 3  # positions of a sample's past
+SOURCE_LENGTH = 4  # tokens of a sample's source
 
 Axes = Mapping[int, str]
 
@@ -80,6 +81,13 @@ def _name_axes(outputs: Iterable[onnx.ValueInfoProto], part: Part) -> None:
 def each(names: Iterable[str], axes: Axes) -> dict[str, Axes]:
     """The same axes for every one of these arrays."""
     return dict.fromkeys(names, axes)
+
+
+def source_mask() -> Tensor:
+    """The mask of a sample's sources, [B, S], padded on the right."""
+    mask = torch.ones(SAMPLE, SOURCE_LENGTH, dtype=torch.int64)
+    mask[0, -1] = 0
+    return mask
 
 
 @contextmanager

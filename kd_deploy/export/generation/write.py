@@ -7,12 +7,11 @@ from typing import cast
 from torch import nn
 from transformers import PreTrainedModel
 
+from kd_deploy.bundle import DECODER, ENCODER, WHOLE
 from kd_deploy.export.generation.causal import causal_part
 from kd_deploy.export.generation.lstm import is_recurrent, lstm_decoder_part, lstm_encoder_part
 from kd_deploy.export.generation.seq2seq import decoder_part, encoder_part
 from kd_deploy.export.generation.tracing import Part, plain_attention, write_part
-
-MODEL, ENCODER, DECODER = "model", "encoder_model", "decoder_model_merged"
 
 
 def export_written(model: nn.Module, folder: Path, *, opset: int) -> dict[str, Path]:
@@ -36,7 +35,7 @@ def export_written(model: nn.Module, folder: Path, *, opset: int) -> dict[str, P
         if pretrained.config.is_encoder_decoder:
             parts = {ENCODER: encoder_part(pretrained), DECODER: decoder_part(pretrained)}
         else:
-            parts = {MODEL: causal_part(pretrained)}
+            parts = {WHOLE: causal_part(pretrained)}
         return _write(folder, parts, opset=opset)
 
 

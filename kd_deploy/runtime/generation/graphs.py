@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kd_deploy.bundle import DECODER, ENCODER, WHOLE
 from kd_deploy.errors import BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.generation.pairs import BRANCH, PRESENT, SOURCE_MASK, SOURCE_STATES, PairGraph
@@ -15,7 +16,6 @@ from kd_deploy.runtime.generation.sessions import Array, Graph, Value, is_identi
 from kd_deploy.tasks.encoding import Encoded, Encoder
 from kd_deploy.tasks.writing import Decoder, Step
 
-MODEL, ENCODER, DECODER = "model", "encoder_model", "decoder_model_merged"
 LOGITS, IDS, MASK, POSITIONS = "logits", "input_ids", "attention_mask", "position_ids"
 CACHE_LENGTH = 2  # the axis of a cache that grows
 PAST = "past_key_values"
@@ -44,9 +44,9 @@ def open_decoder(
         BenchmarkError: The provider is not there, or does not start.
         BundleError: A graph cannot be opened, or is not of a model that writes.
     """
-    if MODEL in files:
-        graph = Graph(files[MODEL], provider=provider, threads=threads)
-        _check(graph, files[MODEL], wanted=(IDS, MASK, f"{PAST}.0.key"), further=(POSITIONS,))
+    if WHOLE in files:
+        graph = Graph(files[WHOLE], provider=provider, threads=threads)
+        _check(graph, files[WHOLE], wanted=(IDS, MASK, f"{PAST}.0.key"), further=(POSITIONS,))
         return CausalGraph(graph, encoder, room=encoder.max_length if room is None else room)
     missing = {ENCODER, DECODER} - set(files)
     if missing:
