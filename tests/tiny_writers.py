@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kd_deploy.bundle import Bundle
+from kd_deploy.measurement import Benchmarked
 from kd_deploy.pipeline.run import run
 from kd_deploy.recipe import Recipe
 from tests.report.samples import benchmarked
@@ -102,10 +103,14 @@ def ran(kind: str, base: Path) -> Path:
         return output
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KD_DEPLOY_CACHE", str(base / "writer-cache"))
-        # A process for every target takes most of the time of a run.
-        patch.setattr("kd_deploy.benchmark.run.benchmark", lambda *_, **__: replace(benchmarked(), targets=()))
+        patch.setattr("kd_deploy.benchmark.run.benchmark", unmeasured)
         run(Recipe.of(run_document(kind, base)), output)
     return output
+
+
+def unmeasured(*_: object, **__: object) -> Benchmarked:
+    """In place of a benchmark: a process for every target takes most of the time of a run."""
+    return replace(benchmarked(), targets=())
 
 
 def student_of(kind: str, base: Path) -> Bundle:

@@ -9,6 +9,7 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of
+from kd_deploy.distill.conditional_mlm import check_filling, fills, fills_pairs
 from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.parting import parting
 from kd_deploy.distill.scratch import scratch_config
@@ -41,6 +42,8 @@ def teacher_labels(teacher: Teacher, task: str) -> tuple[str, ...]:
             f"teacher.model {teacher.first} has several tasks, and a teacher is asked about one",
             hint="name a teacher of one task, or add teacher.finetune",
         )
+    if fills_pairs(folder, task):
+        return ()
     labels = labels_of(folder, task)
     if labels is None:
         raise RecipeError(
@@ -58,6 +61,7 @@ def check_recipe(recipe: Recipe) -> None:
     """
     _check_one_process(recipe)
     _check_entries(recipe)
+    check_filling(recipe)
     config = _teacher_config(recipe)
     _check_adapters(recipe, config)
     if config is None:
@@ -84,7 +88,7 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") ->
         teacher=shapes[1],
         level=TASKS[recipe.task].LEVEL,
         answers=TASKS[recipe.task].ANSWERS,
-        answers_only=bool(recipe.teacher and recipe.teacher.endpoint),
+        answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or fills(recipe),
     )
     for stage in recipe.stages:
         build_objective(stage.objective, ground)
@@ -143,7 +147,7 @@ def _other_widths(recipe: Recipe, teacher: "PreTrainedConfig") -> bool:
     return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())
 
 
-def config_from_scratch(recipe: Recipe, settings: ScratchModel) -> "PreTrainedConfig":
+def _config_from_scratch(recipe: Recipe, settings: ScratchModel) -> "PreTrainedConfig":
     """The sizes of a teacher that is trained from nothing."""
     vocabulary, room = settings.vocabulary, recipe.data.max_length
     if recipe.task in WRITING:
@@ -157,7 +161,7 @@ def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
     if teacher is None:
         return None
     if teacher.scratch is not None:
-        return config_from_scratch(recipe, teacher.scratch)
+        return _config_from_scratch(recipe, teacher.scratch)
     folder = find_model(str(teacher.first))
     if str(check_checkpoint(folder).get("model_type")).startswith("kd-"):
         return None

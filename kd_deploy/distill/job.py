@@ -11,6 +11,7 @@ from kd_deploy import progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.bundling import Outcome, write_bundle
+from kd_deploy.distill.conditional_mlm import FILLS, ConditionalMaskedLM
 from kd_deploy.distill.lessons import Lesson
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.teaching import Teaching
@@ -120,13 +121,16 @@ class Job:
         generation: Generation | None = None,
     ) -> Bundle:
         """A trained model as a bundle; it writes as it is told here, else as the recipe says."""
+        labels = self.labels
+        if isinstance(model, ConditionalMaskedLM):  # what others can use of it is the model that fills masks
+            model, labels = model.model, FILLS
         return write_bundle(
             output,
             model,
-            labels=self.labels,
+            labels=labels,
             max_length=self.max_length,
             tokenizer_from=tokenizer,
             lineage=lineage,
             outcome=outcome,
-            generation=(generation or self.recipe.generation) if writes(self.labels) else None,
+            generation=(generation or self.recipe.generation) if writes(labels) else None,
         )

@@ -4,17 +4,28 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import nn
 
-from kd_deploy.distill.passes import read_all
+from kd_deploy.distill.conditional_mlm import ConditionalMaskedLM
+from kd_deploy.distill.passes import PASS_TOKEN_BUDGET, read_all
 from kd_deploy.distill.precision import Format, autocast
-from kd_deploy.distill.rows import TrainingData
+from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.torch_decoders import torch_decoder
 from kd_deploy.runtime.generation.writer import Writer
+from kd_deploy.tasks.encoding import batches_by_length
 from kd_deploy.tasks.pieces import predicted
-from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, scores, task_of
+from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, main_metric, scores, task_of
+from kd_deploy.tasks.task import NO_DECISION
 
 WRITTEN_ROWS = 500
+FOUND = "masked_accuracy"
+
+
+def chosen_by(model: nn.Module, data: TrainingData) -> str:
+    """The metric by which the best epoch of a model is chosen."""
+    return FOUND if isinstance(model, ConditionalMaskedLM) else main_metric(data.examples)
 
 
 def evaluate_model(
@@ -22,10 +33,13 @@ def evaluate_model(
 ) -> dict[str, float]:
     """The scores of a model on the rows of a task, whose logits lie at `columns` among all.
 
-    Where it is judged by what it writes, it writes greedily for as many rows as that takes little time for.
+    Where it is judged by what it writes, it writes greedily for as many rows as that takes little time for. One that
+    fills in targets is judged by the share of their tokens that it finds, and by the perplexity of these.
     """
     examples, device = data.examples, next(model.parameters()).device
     task, context = task_of(examples.labels), autocast(number_format, device)
+    if isinstance(model, ConditionalMaskedLM):
+        return _of_filled(model, data, context=context)
     if judged_by_what_is_written(task):
         return _of_written(model, data, context=context)
     reading = partial(read_all, model, data.encoder, task=task, columns=columns, context=context)
@@ -44,3 +58,23 @@ def _of_written(model: nn.Module, data: TrainingData, *, context: Any) -> dict[s
         written = Writer(decoder, data.encoder, greedy).write([str(one) for one in some.inputs])
     model.train(was_training)
     return scores(tuple(one.text for one in written), some)
+
+
+@torch.inference_mode()
+def _of_filled(model: ConditionalMaskedLM, data: TrainingData, *, context: Any) -> dict[str, float]:
+    rows, collate = Rows(data), Collate(data.encoder, model.input_names)
+    device, was_training = next(model.parameters()).device, model.training
+    model.eval()
+    found, surprise, tokens = 0, 0.0, 0
+    for batch in batches_by_length(rows.lengths, token_budget=PASS_TOKEN_BUDGET):
+        arrays = {name: value.to(device) for name, value in collate([rows[row] for row in batch]).items()}
+        targets = arrays.pop("targets")
+        kept = targets != NO_DECISION  # [B, T]
+        with context:
+            logits = model(**arrays).logits[kept].float()  # [N, V]
+        aims = targets[kept]
+        found += int((logits.argmax(dim=-1) == aims).sum())
+        surprise += float(F.cross_entropy(logits, aims, reduction="sum"))
+        tokens += len(aims)
+    model.train(was_training)
+    return {FOUND: found / max(tokens, 1), "perplexity": float(np.exp(surprise / max(tokens, 1)))}

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from kd_deploy.distill import processes
 from kd_deploy.distill.balancing import Balanced, Share
+from kd_deploy.distill.judging import chosen_by
 from kd_deploy.distill.learner import Aim
 from kd_deploy.distill.rows import Rows, TrainingData
 from kd_deploy.distill.sampling import Batches
@@ -46,10 +49,10 @@ class Lesson:
         return main_metric(self.validation.examples)
 
 
-def metric_of(lessons: Mapping[str, Lesson]) -> str:
-    """What the best epoch is chosen by: the main metric, or the mean of those of several tasks."""
+def metric_of(model: nn.Module, lessons: Mapping[str, Lesson]) -> str:
+    """What the best epoch is chosen by: the metric of its task, or the mean of those of several."""
     first, *others = lessons.values()
-    return MEAN if others else first.metric
+    return MEAN if others else chosen_by(model, first.validation)
 
 
 def flattened(scores: Scores, lessons: Mapping[str, Lesson]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from kd_deploy.distill.objectives.attention import attention_scores
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2SeqConfig
 from kd_deploy.distill.students.transformer import depth_of, heads_of, width_of
+from kd_deploy.distill.torch_runner import input_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -51,7 +52,7 @@ def shape_of(model: nn.Module) -> Shape:
         return ours(type(model).__name__, model.sizes)
     config: PreTrainedConfig = model.config
     shape = shape_of_config(config)
-    if config.is_encoder_decoder:  # there are three kinds of attention in it
+    if "decoder_input_ids" in input_names(model):  # there are three kinds of attention in it
         return replace(shape, heads=None)
     return shape if _attention_is_plain(model, shape) else replace(shape, heads=None)
 

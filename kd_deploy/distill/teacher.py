@@ -8,6 +8,7 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
 from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.checkpoints import find_model, load_model
+from kd_deploy.distill.conditional_mlm import open_teacher
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
@@ -48,7 +49,7 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     settings = teacher.finetune
     if teacher.scratch is not None and settings.learning_rate is None:
         settings = settings.model_copy(update={"learning_rate": FRESH_RATE})
-    model = load_model(source, labels=job.labels)
+    model = open_teacher(source, job.labels, new_head=True)
     teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
     metrics = job.train(model, teaching, settings, what="teacher")
     lineage = job.lineage(teacher=None, name=name, settings=settings, terms=("hard_labels",))
@@ -83,7 +84,7 @@ def _way_to_write(teacher: Teacher, source: Path) -> Generation | None:
 
 def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bundle:
     require_same_kind(source, job.labels, rows=job.splits.train.source)
-    model = load_model(source)
+    model = open_teacher(source, job.labels)
     data = job.judged(encoder=open_encoder(source, max_length=job.max_length))
     metrics = evaluate_model(model, data, number_format="fp32") if data.examples.answered else {}
     lineage = Lineage(teacher=teacher.first, versions=installed_versions())

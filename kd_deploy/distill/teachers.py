@@ -13,6 +13,7 @@ from kd_deploy import progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.conditional_mlm import open_teacher
 from kd_deploy.distill.endpoint import RemoteTeacher
 from kd_deploy.distill.fusion import Fusion, fuse
 from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
@@ -106,7 +107,7 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
         BundleError: One that does not open.
     """
     labels = validation.labels
-    alone = Teachers(model=load_model(first.path), folder=first.path, max_length=max_length, labels=labels)
+    alone = Teachers(model=open_teacher(first.path, labels), folder=first.path, max_length=max_length, labels=labels)
     if settings and settings.endpoint:
         return replace(alone, remote=_on_its_server(settings.endpoint, labels))
     several = settings.several if settings else ()

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kd_deploy import progress
+from kd_deploy.distill.conditional_mlm import ConditionalMaskedLM
 from kd_deploy.distill.layer_map import best_map
 from kd_deploy.distill.likeness import layer_likeness
 from kd_deploy.distill.narrowed import Tokenizing
@@ -106,7 +107,7 @@ def prepare(
         classes=len(splits.labels.names),
         auto=chosen,
         same_tokens=tokens.same_tokens,
-        answers_only=teachers.remote is not None,
+        answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
     )
     objective = build_objective(settings.objective, ground)
     if settings.patience and not objective.answers:

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
 
 from kd_deploy.checkpoint import check_checkpoint
-from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.loading import GENERATION
-from kd_deploy.tasks.configs import marks_in
-from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks import fill_mask
+from kd_deploy.tasks.configs import marks_in, task_in
+from kd_deploy.tasks.encoding import Encoder, Marks
 from kd_deploy.tasks.heads import OUTPUT, Head
 from kd_deploy.tasks.registry import graph_outputs, task_of
 
@@ -56,8 +58,8 @@ class TorchRunner:
 
 def input_names(model: nn.Module) -> tuple[str, ...]:
     """The arrays that a model's forward takes from an encoder of texts."""
-    if is_ours(model):
-        return model.input_names
+    if hasattr(model, "input_names"):
+        return cast("tuple[str, ...]", model.input_names)
     if getattr(model.config, "is_encoder_decoder", False):
         return ("input_ids", "attention_mask", "decoder_input_ids")
     segments = getattr(model.config, "type_vocab_size", 0) > 1
@@ -73,9 +75,11 @@ def open_encoder(folder: Path, *, max_length: int) -> Encoder:
     """The encoder of a checkpoint folder."""
     generation = folder / GENERATION
     said = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
-    return Encoder.from_file(
-        tokenizer_file(folder),
-        max_length=max_length,
-        pad_id=pad_id_of(folder),
-        marks=marks_in(check_checkpoint(folder), said),
+    config = check_checkpoint(folder)
+    encoder = Encoder.from_file(
+        tokenizer_file(folder), max_length=max_length, pad_id=pad_id_of(folder), marks=marks_in(config, said)
     )
+    if task_in(config) != fill_mask.NAME:
+        return encoder
+    around = encoder.encode("").ids  # what it reads around a text is what it teaches others to write around one
+    return replace(encoder, marks=Marks(starts=tuple(around[:1]), ends=tuple(around[-1:])))

@@ -167,7 +167,7 @@ def train_together(
         RecipeError: Adapters for a model that has nothing to adapt.
         MissingExtraError: A tracker, or peft, that is not installed.
     """
-    metric, given = metric_of(lessons), list(lessons.values())
+    metric, given = metric_of(model, lessons), list(lessons.values())
     answers = any(lesson.objective.answers for lesson in given)
     require_trackers(settings)
     rows = [Rows(lesson.data, task=task, seed=settings.seed) for task, lesson in enumerate(given)]

@@ -15,26 +15,30 @@ def only_at(model: nn.Module, kept: Tensor | None) -> Iterator[None]:
 
     Args:
         model: Of transformers, with a head that treats each token by itself.
-        kept: Which tokens of the batch, [B, S], bool; None: all, and logits [B, S, V].
+        kept: Which tokens of the batch, [B, S], bool; None: all, and logits [B, S, V]. A model without such a head
+            of its own, which asks another, is left as it is.
     """
-    if kept is None:
+    head = None if kept is None else _head(model)
+    if kept is None or head is None:
         yield
         return
 
     def narrow(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return (given[0][kept][None], *given[1:])
 
-    hook = _head(model).register_forward_pre_hook(narrow)
+    hook = head.register_forward_pre_hook(narrow)
     try:
         yield
     finally:
         hook.remove()
 
 
-def _head(model: nn.Module) -> nn.Module:
+def _head(model: nn.Module) -> nn.Module | None:
     """The first module after the layers that has learned anything."""
     if isinstance(model, LstmSeq2Seq):
         return model.project
+    if not hasattr(model, "base_model_prefix"):
+        return None
     if not hasattr(model, str(model.base_model_prefix)):  # T5's layers lie beside its head
         found: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
         return found

@@ -9,11 +9,11 @@ from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_text
-from kd_deploy.manifest import told
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
 from kd_deploy.pipeline.fingerprints import model_files, signature, voices, written_out
+from kd_deploy.pipeline.notes import WORDLESS, judged, notes
 from kd_deploy.pipeline.resume import Stages, whole_bundle
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
@@ -21,9 +21,6 @@ from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import as_asked, task_of, writes
 from kd_deploy.tasks.splits import Splits
-from kd_deploy.tasks.task import Examples
-
-FEW_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +81,9 @@ class Running:
     def _teachers(self, teacher: Bundle, *, int8: bool) -> list[AnyTarget]:
         if self.endpoint is not None:
             return [self._as_it_is(teacher)]
+        if teacher.manifest.task != self.recipe.task:
+            progress.say(WORDLESS)
+            return []
         exported = self._exported("teacher", teacher)
         forms = ("torch", "int8") if int8 else ("torch",)
         names = {"torch": "teacher", "int8": "teacher-int8"}
@@ -96,7 +96,7 @@ class Running:
 
     def evaluate(self, targets: Targets, *, name: str) -> Evaluation:
         """What the answers of every target are worth, on test where there is one."""
-        examples, split = _judged(self.splits)
+        examples, split = judged(self.splits)
         path = self.output / "evaluation.json"
 
         def make() -> Evaluation:
@@ -104,7 +104,7 @@ class Running:
             further = {}
             for task, those in targets.further.items():
                 progress.say(f"task {task}:")
-                rows, own = _judged(self.further[task])
+                rows, own = judged(self.further[task])
                 further[task] = evaluate(those, rows, split=own, name=rows.source)
             made = replace(main, further=further)
             measurement_store.save(path, made)
@@ -112,7 +112,7 @@ class Running:
 
         inputs: list[object] = [self._signatures(targets.main), examples.sha256, split, name, __version__]
         inputs += [
-            [task, self._signatures(those), _judged(self.further[task])[0].sha256]
+            [task, self._signatures(those), judged(self.further[task])[0].sha256]
             for task, those in targets.further.items()
         ]
         return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
@@ -123,7 +123,7 @@ class Running:
 
         settings = self.recipe.benchmark
         path = self.output / "benchmark.json"
-        examples, _ = _judged(self.splits)
+        examples, _ = judged(self.splits)
         here = [one for one in targets if isinstance(one, Target)]
         specs = [
             target.spec(provider=provider, threads=threads, must_run=target is here[-1])
@@ -142,20 +142,9 @@ class Running:
         return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
 
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the report must know of the data."""
-        judged, _ = _judged(self.splits)
-        notes = []
-        if self.splits.test is None:
-            notes.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")
-        if min(len(judged), len(self.splits.validation)) < FEW_ROWS:
-            notes.append(
-                f"Few rows: {len(self.splits.validation)} for validation, {len(judged)} for this report. "
-                "One row more or less right moves every figure; look at the intervals."
-            )
-        manifest = Bundle.open(self.output / "student").manifest
-        notes += told(manifest.training)
-        further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
-        return (*notes, *further)
+        """What a reader of the report must know of the data and the models."""
+        teacher = None if self.endpoint else Bundle.open(self.output / "teacher")
+        return notes(self.splits, teacher=teacher, student=Bundle.open(self.output / "student"))
 
     def _trained_teacher(self) -> Bundle:
         from kd_deploy.distill.job import Job
@@ -238,10 +227,6 @@ class Running:
         data = self.recipe.data
         drawn = [str(data.seed), str(data.split), str(data.train_limit)]  # of one file, other rows may be train
         return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *drawn]
-
-
-def _judged(splits: Splits) -> tuple[Examples, str]:
-    return (splits.test, "test") if splits.test else (splits.validation, "validation")
 
 
 def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:

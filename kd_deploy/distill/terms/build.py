@@ -57,7 +57,5 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
             hint="set student.vocabulary to full; a student that writes can learn by distill.sequences and hard_labels",
         )
     if ground.answers_only and set(ready.teacher) - set(LOGITS):
-        raise unfit(
-            term, "looks into the teacher, and one on an endpoint shows its answers alone", hint="use terms over logits"
-        )
+        raise unfit(term, "looks into the teacher, and this one shows its answers alone", hint="use terms over logits")
     return ready

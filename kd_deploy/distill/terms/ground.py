@@ -22,7 +22,8 @@ class Ground:
     """The two models, what is decided and how it is answered; `classes` is None where it is not known yet.
 
     `auto` is the layer map by likeness, where one was measured; `same_tokens` says whether both models cut
-    a text into the same tokens, `answers_only` that the teacher shows no layers, as one on a server does.
+    a text into the same tokens, `answers_only` that the teacher shows no layers, as one on a server, or
+    one that fills in what the student writes.
     """
 
     student: Shape
