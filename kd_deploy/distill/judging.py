@@ -77,4 +77,4 @@ def _of_filled(model: ConditionalMaskedLM, data: TrainingData, *, context: Any) 
         surprise += float(F.cross_entropy(logits, aims, reduction="sum"))
         tokens += len(aims)
     model.train(was_training)
-    return {FOUND: found / max(tokens, 1), "perplexity": float(np.exp(surprise / max(tokens, 1)))}
+    return {FOUND: found / max(tokens, 1), "pseudo_perplexity": float(np.exp(surprise / max(tokens, 1)))}
