@@ -25,6 +25,7 @@ RETAINED = {
     "embedding_retained_static": "sentence-embedding-static",
     "stsb_retained": "sentence-similarity",
     "zh_retained": "text-classification-zh",
+    "multi_label_retained": "multi-label",
     "zh_retained_bilstm": "text-classification-zh-bilstm",
 }
 SPEEDUPS = (
