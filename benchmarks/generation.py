@@ -1,14 +1,14 @@
 """Models that write: what students keep of their teachers, and how fast they write.
 
-Run the recipes first, each into `runs/` under its own name (`kd-deploy run examples/generation/translation.yaml
---output runs/translation`, then translation-word-level, translation-lstm and language-model, as each says); then
-`python benchmarks/generation.py`, which collects their reports and measures, in turns and on one thread, the language
-model's int8 student against `generate` of its teacher in torch.
+Run the recipes of examples/generation first, each as its comment says; then `python benchmarks/generation.py`, which
+collects their reports and measures, in turns and on one thread, the language model's int8 student against `generate` of
+its teacher in torch. What a process needs to generate is measured of that student, and of one of the size of half a
+GPT-2 with random weights: beside a file of a few megabytes, what onnxruntime needs to start at all is most of it.
 """
 
 import json
-import subprocess
-import sys
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,8 +19,16 @@ import figures
 
 RUNS = Path("runs")
 TRANSLATION, WORD_LEVEL, LSTM, MODEL = "translation", "word-level", "translation-lstm", "language-model"
+FURTHER = ("shakespeare", "on-policy", "sentence")  # shown beside them
 SHIPPED = "student-int8"
+MEASURED = (
+    "decode_speedup_int8",
+    "first_token_speedup_int8",
+    "generate_peak_over_file",
+    "generate_peak_over_file_half_gpt2",
+)
 PROMPT_TOKENS, NEW_TOKENS, ROUNDS, PROMPTS = 64, 48, 7, 8
+HALF_GPT2 = {"n_layer": 6, "n_embd": 768, "n_head": 12, "vocab_size": 50257}
 # Peak memory of a process that generates, above what it had when everything was imported.
 MEMORY = """
 import json, sys, psutil
@@ -30,7 +38,7 @@ idle = psutil.Process().memory_info().rss
 with runtime.load(sys.argv[1], precision="int8", threads=1) as model:
     for prompt in json.loads(sys.argv[2]):
         model.predict([prompt])
-    print(peak_bytes() - idle)
+    print(json.dumps({"bytes": peak_bytes() - idle}))
 """
 
 
@@ -46,10 +54,10 @@ def main() -> None:
     }
     found |= {f"greedy_identical_{one}": _least_identical(one) for one in ("fp32", "int8", "int4")}
     samples = _measured() if reports[MODEL] else {}
-    for name in ("decode_speedup_int8", "first_token_speedup_int8", "generate_peak_over_file"):
-        found[name] = samples.get(name)
+    found |= {name: samples.get(name) for name in MEASURED}
     missing = [name for name, report in reports.items() if report is None]
     reasons = {key: f"without a report: {', '.join(missing)}" for key, value in found.items() if value is None}
+    reports |= {name: _report(name) for name in FURTHER}
     raw = {"reports": {name: one for name, one in reports.items() if one}, "samples": samples}
     print(figures.write("generation", figures=found, reasons=reasons, raw=raw))
     for key, value in found.items():
@@ -124,25 +132,45 @@ def _measured() -> dict[str, Any]:
             start = time.perf_counter()
             count = writes[name](prompt, NEW_TOKENS)
             tokens_s[name].append(count / (time.perf_counter() - start))
-        size = student_bytes(run)
-    peak = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(run / "student"), json.dumps(prompts)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     return {
         "decode_speedup_int8": median(tokens_s["student"]) / median(tokens_s["teacher"]),
         "first_token_speedup_int8": median(first_s["teacher"]) / median(first_s["student"]),
-        "generate_peak_over_file": int(peak.stdout) / size,
+        "generate_peak_over_file": _peak_over_file(run / "student", prompts),
+        "generate_peak_over_file_half_gpt2": _of_half_gpt2(run / "teacher", prompts),
         "tokens_per_s": tokens_s,
         "first_token_s": first_s,
     }
 
 
-def student_bytes(run: Path) -> int:
-    """The size of the graph that the int8 student is."""
-    return (run / "student" / "onnx" / "model_quantized.onnx").stat().st_size
+def _peak_over_file(bundle: Path, prompts: Sequence[str]) -> float:
+    peaks = figures.in_child(MEMORY, str(bundle), json.dumps(prompts), repeats=3)
+    size = (bundle / "onnx" / "model_quantized.onnx").stat().st_size
+    return figures.median([one["bytes"] for one in peaks]) / size
+
+
+def _of_half_gpt2(teacher: Path, prompts: Sequence[str]) -> float:
+    """The same of a larger model of the teacher's kind; what its weights say changes nothing."""
+    from transformers import GPT2LMHeadModel
+
+    from kd_deploy.pipeline.export import export_model
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "checkpoint"
+        shutil.copytree(teacher, folder, ignore=shutil.ignore_patterns("onnx", "bundle.json"))
+        model = GPT2LMHeadModel.from_pretrained(folder)
+        for name, value in HALF_GPT2.items():
+            setattr(model.config, name, value)
+        GPT2LMHeadModel(model.config).save_pretrained(folder)
+        bundle = export_model(
+            str(folder),
+            Path(temporary) / "bundle",
+            precisions=("int8",),
+            opset=17,
+            backend="torch",
+            max_accuracy_drop=None,
+            examples=None,
+        )
+        return _peak_over_file(bundle.path, prompts)
 
 
 def _prompts(run: Path) -> Sequence[str]:

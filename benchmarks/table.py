@@ -107,7 +107,47 @@ def of_tasks(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"sst2": of_runs, "objectives": of_objectives, "tasks": of_tasks}
+def of_generation(result: Mapping[str, Any]) -> str:
+    """What the students of every run of generation.json write, beside teacher and control."""
+    head = [
+        "recipe",
+        "metric",
+        "teacher",
+        "labels alone",
+        "student",
+        "int8",
+        "÷ teacher",
+        "× as fast",
+        "tokens/s",
+        "MB",
+    ]
+    lines = [f"| {' | '.join(head)} |", "|---|---" + "|--:" * (len(head) - 2) + "|"]
+    for name, report in result["reports"].items():
+        metric, of = report["main_metric"], {one["name"]: one for one in report["targets"]}
+        compared = next((one for one in report["comparison"] if one["target"] == "student-int8"), None)
+        shipped = of["student-int8"]
+        cells = [
+            f"`{name}`",
+            metric,
+            *(_quality(of.get(one), metric) for one in ("teacher", "control", "student", "student-int8")),
+            _ratio(compared, "retained", digits=3),
+            _ratio(compared, "speedup", digits=1),
+            f"{shipped['end_to_end']['tokens_per_s']:.0f}",
+            f"{shipped['size_bytes'] / 1e6:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _ratio(compared: Mapping[str, Any] | None, what: str, *, digits: int) -> str:
+    return "" if compared is None or compared[what] is None else f"{compared[what]:.{digits}f}"
+
+
+def _quality(target: Mapping[str, Any] | None, metric: str) -> str:
+    return "" if target is None else f"{target['quality'][metric]:.{2 if metric == 'perplexity' else 4}f}"
+
+
+TABLES = {"sst2": of_runs, "objectives": of_objectives, "tasks": of_tasks, "generation": of_generation}
 
 
 def render(name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from kd_deploy.report.cells import Cell, percent, ratio_text, words
+from kd_deploy.report.cells import Cell, percent, points, ratio_text, words
 from kd_deploy.report.model import Comparison, Report
 from kd_deploy.report.roles import judged_student
 
@@ -15,13 +15,23 @@ def headline(report: Report) -> tuple[Cell, ...]:
         return (words("No student was held against a teacher."),)
     clauses = list(_clauses(compared, report.main_metric))
     if not clauses:
-        return (words(f"{compared.target} could not be held against its teacher."), *_gates(report))
+        return (*_alone(compared, report), *_gates(report))
     return (words(f"{compared.target} "), *_listed(clauses), words("."), *_gates(report))
 
 
 def headline_text(report: Report) -> str:
     """The sentence as plain text."""
     return "".join(piece.text for piece in headline(report))
+
+
+def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
+    taught = report.differences[0] if report.differences else None
+    if compared.against is not None or taught is None or taught.points is None:
+        yield words(f"{compared.target} could not be held against its teacher.")
+        return
+    yield words(f"{compared.target} has no teacher beside it; what one taught it adds ")
+    yield points(taught.points)
+    yield words(f" points of {taught.metric} to labels alone.")
 
 
 def _clauses(compared: Comparison, metric: str) -> Iterator[tuple[Cell, ...]]:

@@ -1,6 +1,17 @@
 from kd_deploy.recipe import Gates
 from kd_deploy.report.headline import headline_text
-from tests.report.samples import INT8, TEACHER, benchmarked, evaluated, evaluation, measured, not_measured, report
+from tests.report.samples import (
+    CONTROL,
+    INT8,
+    TEACHER,
+    TORCH,
+    benchmarked,
+    evaluated,
+    evaluation,
+    measured,
+    not_measured,
+    report,
+)
 
 
 def test_the_verdict_is_one_sentence_and_the_gates() -> None:
@@ -28,3 +39,14 @@ def test_a_report_without_a_student_says_so() -> None:
     made = report(evaluation(evaluated(TEACHER)), benchmarked(measured(TEACHER)), gates=Gates(min_speedup=2))
 
     assert headline_text(made) == "No student was held against a teacher."
+
+
+def test_without_a_teacher_the_control_says_what_was_taught() -> None:
+    targets = (CONTROL, TORCH, INT8)
+    made = report(evaluation(*map(evaluated, targets)), benchmarked(*map(measured, targets)))
+
+    points = made.differences[0].points
+    assert points is not None
+    assert headline_text(made).startswith(
+        f"student-int8 has no teacher beside it; what one taught it adds {points:+.2f} points of accuracy to labels"
+    )
