@@ -14,6 +14,7 @@ from kd_deploy.errors import DataError
 JSON_SUFFIXES = (".jsonl", ".json")
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_SUFFIXES = (*JSON_SUFFIXES, *DELIMITERS)
+OF_FILES = (*TEXT_SUFFIXES, ".gz", ".parquet", ".arrow", ".txt", ".xlsx", ".zip")  # no data set of the hub ends so
 KNOWN = ".jsonl, .json, .csv or .tsv (or .gz of these), or .parquet"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
 
@@ -78,7 +79,7 @@ def _read_file(path: Path, wanted: Wanted) -> Table:
 
 def _is_hub_id(source: str) -> bool:
     name = source.partition(":")[0].lower()
-    if HUB_ID.fullmatch(source) is None or name.endswith((*TEXT_SUFFIXES, ".gz", ".parquet")):
+    if HUB_ID.fullmatch(source) is None or name.endswith(OF_FILES):
         return False
     # A name such as rows.cvs could be either: it is a slip where a file of nearly that name lies there.
     return "/" in source or _near(Path(source)) is None

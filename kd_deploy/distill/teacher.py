@@ -1,8 +1,11 @@
 """The teacher of a recipe as a bundle: fine-tuned, trained from scratch, or as it is."""
 
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
@@ -23,6 +26,7 @@ from kd_deploy.machine import installed_versions
 from kd_deploy.manifest import Lineage
 from kd_deploy.recipe import Teacher
 from kd_deploy.tasks.registry import writes
+from kd_deploy.tasks.task import Examples
 
 
 def make_teacher(job: Job, output: Path) -> Bundle:
@@ -52,6 +56,7 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     model = open_teacher(source, job.labels, new_head=True)
     teaching = untaught(job.splits, Tokenizing(folder=source), max_length=job.max_length)
     metrics = job.train(model, teaching, settings, what="teacher")
+    _warn(metrics, job.splits.validation)
     lineage = job.lineage(teacher=None, name=name, settings=settings, terms=("hard_labels",))
     outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)
     return job.write(model, output, tokenizer=source, lineage=lineage, outcome=outcome, generation=generation)
@@ -82,11 +87,25 @@ def _way_to_write(teacher: Teacher, source: Path) -> Generation | None:
     return teacher.generation or own
 
 
+def _warn(metrics: Mapping[str, float], validation: Examples) -> None:
+    """Say so where a teacher of classes is worth no more than a guess."""
+    if "accuracy" not in metrics or validation.labels.is_multi:
+        return
+    (_, often), *_ = Counter(validation.targets).most_common(1)
+    guess = often / len(validation)
+    if metrics["accuracy"] <= guess:
+        progress.say(
+            f"the teacher's validation accuracy {metrics['accuracy']:.4f} is no better than always saying the "
+            f"commonest class ({guess:.4f}): a student has nothing to learn from it"
+        )
+
+
 def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bundle:
     require_same_kind(source, job.labels, rows=job.splits.train.source)
     model = open_teacher(source, job.labels)
     data = job.judged(encoder=open_encoder(source, max_length=job.max_length))
     metrics = evaluate_model(model, data, number_format="fp32") if data.examples.answered else {}
+    _warn(metrics, job.splits.validation)
     lineage = Lineage(teacher=teacher.first, versions=installed_versions())
     outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)
     return job.write(model, output, tokenizer=source, lineage=lineage, outcome=outcome, generation=generation)

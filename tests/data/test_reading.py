@@ -240,7 +240,9 @@ def test_a_renamed_column_that_is_missing_is_named_both_ways(tmp_path: Path) -> 
     assert error.hint.startswith("did you mean 'text'? set data.columns to {text: text} in the recipe")
 
 
-@pytest.mark.parametrize("source", ["./train", "/no/such/train", "train.jsonl", "no/train.csv.gz", "a/b/c", "~/x"])
+@pytest.mark.parametrize(
+    "source", ["./train", "/no/such/train", "train.jsonl", "texts.txt", "no/train.csv.gz", "a/b/c", "~/x"]
+)
 def test_what_looks_like_a_path_and_is_not_there_is_no_hub_id(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str
 ) -> None:
