@@ -51,6 +51,21 @@ def test_enough_beams_find_the_best_text_of_all() -> None:
     np.testing.assert_allclose(draft.log_probability, worth(best), rtol=1e-5)
 
 
+@pytest.mark.parametrize("beams", [1, 3, 8])
+@pytest.mark.parametrize("vocabulary", [64, 700, 2001])
+def test_the_best_of_a_large_vocabulary_are_followed(vocabulary: int, beams: int) -> None:
+    row = np.random.default_rng(vocabulary).normal(size=vocabulary).astype(np.float32)
+    table = np.stack([np.roll(row, 37 * place) for place in range(vocabulary)])
+    shares = log_softmax(table)
+    encoder = encoder_of(words(vocabulary), ends=())
+
+    draft = ours(Chain(table), encoder, settings=Generation(max_new_tokens=2, beams=beams), prompts=[[3]])[0]
+
+    firsts = np.argsort(-shares[3])[:beams]
+    worth = {(int(one), int(two)): shares[3, one] + shares[one, two] for one in firsts for two in range(vocabulary)}
+    assert tuple(draft.tokens) == max(worth, key=lambda pair: worth[pair])
+
+
 def test_a_text_is_the_same_whatever_stands_beside_it() -> None:
     settings = Generation(max_new_tokens=8, beams=3)
     prompts, encoder = ([3], [4], [5], [6]), encoder_of(words())
