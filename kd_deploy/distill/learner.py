@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from kd_deploy.distill.decisions import Decisions
 from kd_deploy.distill.observe import observe
+from kd_deploy.distill.signals import ENTRIES, LOGITS
 from kd_deploy.distill.steadying import Vectors, disagreement
 from kd_deploy.distill.terms import Objective, Seen
 from kd_deploy.distill.torch_runner import input_names
@@ -87,8 +88,7 @@ class Learner(nn.Module):
             student = dict(observe(self.model, arrays, names=aim.objective.student_names))
         teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
         student["logits"] = decisions.rows(student["logits"][..., aim.columns])
-        if "logits" in teacher:
-            teacher["logits"] = decisions.rows(teacher["logits"])
+        teacher |= {name: decisions.rows(teacher[name]) for name in (LOGITS, ENTRIES) if name in teacher}
         return Seen(
             student=student,
             teacher=teacher,

@@ -23,8 +23,8 @@ KEY_BYTES = 16
 PARTS = ("keys.npy", "ends.npy", "values.npy")
 
 
-def key_of(one: TextInput) -> bytes:
-    """What an input is found by: a hash of its text."""
+def key_of(one: TextInput | list[list[int]]) -> bytes:
+    """What an input is found by: a hash of its text, or of its tokens and what is to be said of them."""
     return hashlib.sha256(json.dumps(one).encode()).digest()[:KEY_BYTES]
 
 

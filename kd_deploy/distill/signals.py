@@ -26,7 +26,7 @@ from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
 
 VERSION = 2
-LOGITS = "logits"
+LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
 SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 
@@ -133,9 +133,14 @@ def teacher_signals(
 def fits(shape: Shape, *, names: Collection[str], tokens: int, limit_gb: float, cache: Path) -> bool:
     """Whether the signals of so many tokens stay within the limit and the free space of the disk."""
     per_token = sum(_width(name, shape) for name in names if name != LOGITS) * np.dtype(np.float16).itemsize
+    return room_for(tokens * per_token, limit_gb=limit_gb, cache=cache)
+
+
+def room_for(size: int, *, limit_gb: float, cache: Path) -> bool:
+    """Whether so many bytes stay within the limit and the free space of the disk."""
     nearest = next(path for path in (cache, *cache.parents) if path.exists())
     free = SPARE_SHARE * shutil.disk_usage(nearest).free
-    return tokens * per_token <= min(limit_gb * 1e9, free)
+    return size <= min(limit_gb * 1e9, free)
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:

@@ -17,6 +17,7 @@ from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
+from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.transfer import teacher_weights, transfer_texts
 from kd_deploy.errors import RecipeError
@@ -155,6 +156,10 @@ def _answers_later(teaching: Teaching, *, encoder: Encoder) -> Teaching:
 def _answered(
     teaching: Teaching, teachers: Teachers, ground: Ground, *, settings: Distill, tokens: Tokenizing, encoder: Encoder
 ) -> Teaching:
+    if settings.top_k is not None and teaching.objective.teacher_names:
+        signals = top_signals(teaching.data, teachers, count=settings.top_k, limit_gb=settings.cache_gb)
+        progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
+        return replace(teaching, data=replace(teaching.data, encoder=encoder, signals=signals))
     kept, live = _sources(teaching.objective, ground, data=teaching.data, settings=settings)
     if live and not tokens.shared:
         raise RecipeError(

@@ -5,9 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from kd_deploy.recipe.adapter import Adapter
-from kd_deploy.recipe.objective import HardLabels, SoftTargets, Term
+from kd_deploy.recipe.objective import AlphaBeta, HardLabels, JensenShannon, ReverseKl, SkewKl, SoftTargets, Term
 from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
+
+OVER_THE_LIKELIEST = (SoftTargets, ReverseKl, JensenShannon, AlphaBeta, SkewKl)
 
 
 class Augment(Section):
@@ -105,6 +107,11 @@ class Distill(Training):
     cache_gb: Annotated[float, Field(ge=0)] = Field(
         8.0, description="Most that the teacher's layers may take on disk; beyond it the teacher answers live."
     )
+    top_k: PositiveInt | None = Field(
+        None,
+        description="Entries of the vocabulary that are kept of the teacher's answer at each token, beside the mass of "
+        "all others, and used over epochs and runs. Left out: the teacher answers live, with all of them.",
+    )
     adapter: Adapter | None = Field(None, description="Left out: all weights of the student are trained.")
     control: bool = Field(True, description="Also train the same student on labels alone, for the report.")
 
@@ -116,9 +123,31 @@ class Distill(Training):
             raise ValueError("texts: unlabelled have no labels, and hard_labels alone learns from nothing else")
         if self.on_policy and all(term.term == "hard_labels" for term in self.objective):
             raise ValueError("on_policy: nobody but the teacher says what is right there, and no term asks it")
+        if self.top_k is not None:
+            require_kept_answers(self.objective)
+            if self.on_policy:
+                raise ValueError("top_k keeps answers about texts that are there, and on_policy asks about others")
         if self.active and self.texts != "all":
             raise ValueError("active chooses among all texts: leave texts out")
         return self
+
+
+def require_kept_answers(objective: tuple[Term, ...]) -> None:
+    """Refuse the terms that need more of the teacher than its likeliest entries and the mass of the rest.
+
+    Raises:
+        ValueError: Naming the first of them.
+    """
+    for term in objective:
+        if isinstance(term, HardLabels):
+            continue
+        if not isinstance(term, OVER_THE_LIKELIEST):
+            raise ValueError(  # noqa: TRY004 - pydantic takes it for a fault of the recipe
+                f"top_k: {term.term} needs more than the likeliest entries of the teacher's answer"
+            )
+        if term.temperature != 1 or term.standardise:
+            what = "standardise" if term.standardise else f"temperature {term.temperature}"
+            raise ValueError(f"top_k: {term.term} has {what}, and the mass of the rest is known at temperature 1 alone")
 
 
 Stages = Annotated[

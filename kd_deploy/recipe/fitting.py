@@ -93,6 +93,7 @@ def _of_writing(recipe: Any) -> dict[str, bool]:
         "export.precisions": "int4" in recipe.export.precisions,
         "distill.sequences": any(stage.sequences for stage in recipe.stages),
         "distill.on_policy": any(stage.on_policy for stage in recipe.stages),
+        "distill.top_k": any(stage.top_k for stage in recipe.stages),
     }
 
 

@@ -107,7 +107,7 @@ def focus_of(term: recipe.PerExample, seen: Seen) -> Tensor | None:
     """How much each example counts by the term's own focus, [B]; None where all count alike."""
     if term.focus == "all":
         return None
-    return focus_weights(seen.student["logits"], seen.teacher["logits"], focus=term.focus, several=seen.several)
+    return focus_weights(*seen.compared, focus=term.focus, several=seen.several)
 
 
 def teacher_names(term: recipe.PerExample, names: Sequence[str]) -> tuple[str, ...]:

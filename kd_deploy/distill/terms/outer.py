@@ -64,7 +64,7 @@ def logit_mse(term: recipe.LogitMse, ground: Ground) -> Term:
         )
 
     def compute(seen: Seen) -> Tensor:
-        student, teacher = seen.student["logits"], seen.teacher["logits"]
+        student, teacher = seen.compared
         if term.standardise:
             student, teacher = logits.standardise(student), logits.standardise(teacher)
         return logits.logit_mse(student, teacher, weights=weights_of(term, seen))
@@ -83,7 +83,7 @@ def softened(term: recipe.Softened, ground: Ground) -> Term:
     divergence = DIVERGENCES[type(term)](term)
 
     def compute(seen: Seen) -> Tensor:
-        student, teacher = seen.student["logits"], seen.teacher["logits"]
+        student, teacher = seen.compared
         temperature: float | Tensor = scheduled(term.temperature, seen.share)
         if term.adapt_temperature:
             temperature = adapted_temperature(teacher, temperature=float(temperature), several=seen.several)

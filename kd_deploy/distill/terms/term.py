@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from kd_deploy.distill.objectives.likeliest import among
 from kd_deploy.recipe.section import Schedule
 
 
@@ -26,6 +27,16 @@ class Seen:
     share: float = 0.0
     weights: Tensor | None = None
     owners: Tensor | None = None
+
+    @property
+    def compared(self) -> tuple[Tensor, Tensor]:
+        """The logits of student and teacher over the same classes, [N, C] each.
+
+        Where only the teacher's likeliest entries are known, [N, k + 1]: these, and all others as one class.
+        """
+        student, teacher = self.student["logits"], self.teacher["logits"]
+        entries = self.teacher.get("entries")
+        return (student if entries is None else among(student, entries)), teacher
 
     @property
     def labelled(self) -> Tensor:

@@ -1,0 +1,119 @@
+"""What the teacher holds likeliest at each token of the training texts, kept on disk, with the mass of all the rest.
+
+A row of logits for every token would fill any disk. Of the distribution p over a vocabulary the k likeliest entries
+are kept, and one outcome more stands for all others together: the divergence between such distributions is never
+above that between the whole ones, and comes near it where the rest has little mass.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kd_deploy import progress
+from kd_deploy.distill.objectives.likeliest import likeliest
+from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
+from kd_deploy.distill.precision import choose_format
+from kd_deploy.distill.rows import Collate, Rows, TrainingData
+from kd_deploy.distill.signal_cache import SignalCache, key_of
+from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, fingerprint, room_for
+from kd_deploy.distill.teachers import Teachers
+from kd_deploy.errors import RecipeError
+from kd_deploy.tasks.encoding import batches_by_length
+from kd_deploy.tasks.task import NO_DECISION
+
+BYTES = 2, 4  # of a log-probability, and of the number of an entry
+
+
+def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb: float) -> Signals:
+    """The likeliest entries at every token that is decided, from the cache where it has them.
+
+    Args:
+        data: Rows, whose targets are tokens.
+        teachers: The first of them answers.
+        count: Entries of a token.
+        limit_gb: What they may take on disk.
+
+    Returns:
+        For each row of T targets `logits` [T, k + 1], log-probabilities and last that of the rest, and `entries`
+        [T, k]; zeros where nothing is decided.
+
+    Raises:
+        RecipeError: They take more than the limit.
+    """
+    rows = Rows(data)
+    given = [rows[row] for row in range(len(rows))]
+    keys = [key_of([one["encoded"].ids, one["target"].tolist()]) for one in given]
+    count = min(count, data.encoder.tokenizer.get_vocab_size() - 1)
+    tokens, width = sum(len(one["target"]) for one in given), (count + 1) * BYTES[0] + count * BYTES[1]
+    if not room_for(tokens * width, limit_gb=limit_gb, cache=cache_folder()):
+        raise RecipeError(
+            f"distill.top_k {count} takes {tokens * width / 1e9:.1f} GB for {tokens} tokens, more than "
+            f"distill.cache_gb {limit_gb:g} or the free space allow",
+            hint="lower top_k, raise cache_gb, or leave top_k out: the teacher then answers live",
+        )
+    chosen = choose_format("auto", teachers.model)
+    place = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=chosen)
+    caches = _Caches(cache_folder() / "signals" / place, count=count)
+    missing = {key: row for row, key in enumerate(keys) if key not in caches}
+    if missing:
+        live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
+        collate = Collate(data.encoder, sorted({"attention_mask", *live.inputs}))
+        found = _computed(live, collate, [given[row] for row in missing.values()], count=count)
+        caches.keep(list(missing), [len(given[row]["target"]) for row in missing.values()], found)
+    return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))
+
+
+class _Caches:
+    # The two arrays of each row.
+    def __init__(self, folder: Path, *, count: int) -> None:
+        self._count = count
+        self._shares, self._entries = (SignalCache(folder / f"top-{count}.{name}") for name in (LOGITS, ENTRIES))
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._shares and key in self._entries
+
+    def rows(self, keys: Sequence[bytes]) -> dict[str, list[NDArray[np.generic]]]:
+        return {LOGITS: [self._shares[key] for key in keys], ENTRIES: [self._entries[key] for key in keys]}
+
+    def keep(
+        self,
+        keys: Sequence[bytes],
+        lengths: Sequence[int],
+        found: Iterator[tuple[int, NDArray[np.bool_], Tensor, Tensor]],
+    ) -> None:
+        with contextlib.ExitStack() as files:
+            shares = files.enter_context(
+                self._shares.writing(keys, lengths=lengths, width=self._count + 1, dtype=np.float16)
+            )
+            entries = files.enter_context(
+                self._entries.writing(keys, lengths=lengths, width=self._count, dtype=np.int32)
+            )
+            for row, decided, likely, which in found:
+                shares[row][decided] = likely.numpy()
+                entries[row][decided] = which.numpy()
+
+
+def _computed(
+    live: LiveTeacher, collate: Collate, rows: Sequence[dict[str, Any]], *, count: int
+) -> Iterator[tuple[int, NDArray[np.bool_], Tensor, Tensor]]:
+    """The number of each row, where something is decided in it [T], and there the log-probabilities and entries."""
+    lengths = [len(row["encoded"]) + len(row["target"]) for row in rows]
+    batches = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET))
+    for batch in progress.track(batches, "asking the teacher", total=len(batches)):
+        arrays = collate([rows[row] for row in batch])
+        decided = arrays["targets"] != NO_DECISION  # [B, T]
+        if not decided.any():
+            continue
+        said = live.signal(arrays)[LOGITS]
+        said = said[0] if said.shape[:2] != decided.shape else said[decided]  # [N, V]
+        shares, entries = likeliest(said.float().cpu(), count=count)
+        ends = decided.sum(dim=1).cumsum(dim=0).tolist()
+        for place, row in enumerate(batch):
+            own = slice(ends[place] - int(decided[place].sum()), ends[place])
+            length = len(rows[row]["target"])
+            yield row, decided[place, :length].numpy(), shares[own].half(), entries[own].int()
