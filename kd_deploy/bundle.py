@@ -20,6 +20,7 @@ SUFFIXES = {"fp32": "", "int4": "_q4", "int8": "_quantized"}
 PRECISIONS = tuple(SUFFIXES)
 WHOLE = "model"  # the part of a model that is one graph
 ENCODER, DECODER = "encoder_model", "decoder_model_merged"  # those of one that is two
+LAST_LOGITS = "num_logits_to_keep"  # what a graph may be told: how many of the last tokens are to have logits, 0: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

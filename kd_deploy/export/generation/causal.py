@@ -60,4 +60,5 @@ def causal_part(model: PreTrainedModel) -> Part:
             **each(pasts, {0: BATCH, 2: PAST_AXIS}),
             **each(presents, {0: BATCH, 2: WHOLE}),
         },
+        last=True,
     )

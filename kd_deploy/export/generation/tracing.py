@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from kd_deploy.errors import ExportError
 from kd_deploy.export.generation.heads import name_heads
+from kd_deploy.export.generation.last_logits import offer_last
 from kd_deploy.export.generation.shared_table import share_table
 from kd_deploy.export.graph import check_graph
 
@@ -27,12 +28,16 @@ Axes = Mapping[int, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A graph to be: a module that takes its arrays by position, a sample of each, and the axes that are free."""
+    """A graph to be: a module that takes its arrays by position, a sample of each, and the axes that are free.
+
+    `last`: its head can be asked for the last tokens alone.
+    """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: Sequence[str]
     axes: Mapping[str, Axes]
+    last: bool = False
 
 
 def write_part(part: Part, target: Path, *, opset: int) -> None:
@@ -62,6 +67,8 @@ def write_part(part: Part, target: Path, *, opset: int) -> None:
     graph = onnx.load(target)
     share_table(graph)
     name_heads(graph)
+    if part.last:
+        offer_last(graph)
     _name_axes(graph.graph.output, part)
     onnx.save(graph, target)
     check_graph(target, inputs=list(part.inputs), outputs=part.outputs, opset=opset)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kd_deploy.bundle import DECODER, ENCODER, WHOLE
+from kd_deploy.bundle import DECODER, ENCODER, LAST_LOGITS, WHOLE
 from kd_deploy.errors import BundleError
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.generation.pairs import BRANCH, PRESENT, SOURCE_MASK, SOURCE_STATES, PairGraph
@@ -19,7 +19,8 @@ from kd_deploy.tasks.writing import Decoder, Step
 LOGITS, IDS, MASK, POSITIONS = "logits", "input_ids", "attention_mask", "position_ids"
 CACHE_LENGTH = 2  # the axis of a cache that grows
 PAST = "past_key_values"
-READ_AT_ONCE = 256  # tokens of a batch: a graph makes logits of them all, and a large vocabulary makes those large
+READ_AT_ONCE = 256  # tokens of a batch: another's graph makes logits of them all, which a large vocabulary makes large
+ONE = np.array(1, dtype=np.int64)
 
 
 def open_decoder(
@@ -141,7 +142,8 @@ class CausalGraph:
     def _step(
         self, ids: NDArray[np.int64], mask: NDArray[np.int64], *, positions: Array, past: Mapping[str, Value]
     ) -> Step:
-        logits, *presents = self._graph.run(self._outputs, {IDS: ids, MASK: mask, POSITIONS: positions, **past})
+        feeds = {IDS: ids, MASK: mask, POSITIONS: positions, LAST_LOGITS: ONE, **past}
+        logits, *presents = self._graph.run(self._outputs, feeds)
         last = on_host(logits)[:, -1].astype(np.float32, copy=False)  # [B, V]
         return Step(last, {"mask": mask, "past": dict(zip(self._pasts, presents, strict=True))})
 

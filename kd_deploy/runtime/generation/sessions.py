@@ -36,11 +36,12 @@ class Graph:
         self._path = path
         self._shapes = {one.name: one.shape for one in self._session.get_inputs()}
         self.input_names = tuple(self._shapes)
+        self.with_defaults = frozenset(one.name for one in self._session.get_overridable_initializers())
         self.output_names = tuple(one.name for one in self._session.get_outputs())
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Value]) -> list[Value]:
         """These outputs, in this order, for the inputs of the graph; feeds that it does not know are left aside."""
-        known = {name: feeds[name] for name in self.input_names}
+        known = {name: feeds[name] for name in (*self.input_names, *(self.with_defaults & feeds.keys()))}
         if self._device is None:
             return list(self._session.run(list(outputs), known))
         binding = self._session.io_binding()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import MistralConfig, MistralForCausalLM
 
+from kd_deploy.bundle import LAST_LOGITS
 from kd_deploy.errors import ExportError
 from kd_deploy.export.generation.parity import compare_written
 from kd_deploy.export.generation.replay import Graphs
@@ -44,7 +45,8 @@ def test_every_file_keeps_the_contract(family: str, exported: Files) -> None:
 
 
 def axes(path: Path, *, of: str) -> dict[str, list[Any]]:
-    arrays = getattr(onnx.load(path).graph, of)
+    graph = onnx.load(path).graph
+    arrays = [one for one in getattr(graph, of) if one.name != LAST_LOGITS]
     return {one.name: [axis.dim_param or axis.dim_value for axis in one.type.tensor_type.shape.dim] for one in arrays}
 
 
