@@ -22,9 +22,10 @@ from kd_deploy.distill.endpoint.chat import LETTERS, Candidate, letter_scores
 from kd_deploy.distill.endpoint.http import Connection, retry_after_s
 from kd_deploy.distill.endpoint.oip import label_names
 from kd_deploy.errors import MissingExtraError, TrainingError
-from kd_deploy.progress import Silent, reporting_to
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
+from tests.heard import Heard
 from tests.served import Reply, Server, scores_of, served, tokens_of
 
 LABELS = ("bad", "fine", "good")
@@ -413,14 +414,6 @@ def test_a_chat_without_log_probabilities_is_refused(ask: Ask, answer: dict[str,
     error = ask.fails(protocol="openai", match="gives no log-probabilities")
 
     assert "top_logprobs" in error.hint
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def test_a_text_without_a_label_is_alike_for_all_and_not_kept(ask: Ask) -> None:

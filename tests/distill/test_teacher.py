@@ -7,20 +7,13 @@ import pytest
 
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.teacher import make_teacher
-from kd_deploy.progress import Silent, reporting_to
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Recipe
 from kd_deploy.tasks.splits import Splits
 from tests import tiny
+from tests.heard import Heard
 
 ROWS = tiny.single_label(24, seed=1)
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

@@ -21,12 +21,13 @@ from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.errors import RecipeError
 from kd_deploy.pipeline.train import distill
-from kd_deploy.progress import Silent, reporting_to
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Distill, Recipe, SoftTargets
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 from kd_deploy.tasks.task import NO_DECISION
 from tests import tiny_writers
+from tests.heard import Heard
 
 COUNT = 6
 AT_ONE = {"term": "soft_targets", "temperature": 1.0}
@@ -131,14 +132,6 @@ def test_what_takes_too_much_room_is_refused_before_the_teacher_is_asked(
 ) -> None:
     with pytest.raises(RecipeError, match=rf"distill\.top_k {COUNT} takes .* GB for \d+ tokens"):
         top_signals(data, teachers, count=COUNT, limit_gb=0)
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.said.append(message)
 
 
 def test_a_student_learns_from_what_was_kept(kind: str, folder: Path, tmp_path: Path) -> None:
