@@ -49,11 +49,12 @@ def show(report: "Report", files: Sequence[Path], *, as_json: bool) -> None:
     from kd_deploy.report.document import to_json
     from kd_deploy.report.headline import headline_text
     from kd_deploy.report.tables import gates_table, summary_table
+    from kd_deploy.report.task_table import tasks_table
 
     if as_json:
         typer.echo(to_json(report).replace("\n", ""))
         return
-    for grid in (summary_table(report), gates_table(report)):
+    for grid in (summary_table(report), tasks_table(report), gates_table(report)):
         if grid.rows:
             table(grid.columns, [[cell.text for cell in row] for row in grid.rows])
             typer.echo("")

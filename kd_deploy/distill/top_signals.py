@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.distill.objectives.likeliest import likeliest
 from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format
@@ -23,7 +24,7 @@ from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, fingerprint, room_for
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.errors import RecipeError
-from kd_deploy.tasks.encoding import batches_by_length
+from kd_deploy.tasks.encoding import Encoder, batches_by_length
 from kd_deploy.tasks.task import NO_DECISION
 
 BYTES = 2, 4  # of a log-probability, and of the number of an entry
@@ -56,13 +57,20 @@ def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb:
             f"distill.cache_gb {limit_gb:g} or the free space allow",
             hint="lower top_k, raise cache_gb, or leave top_k out: the teacher then answers live",
         )
+    with processes.first_ahead():
+        return _kept(teachers, data.encoder, given, keys=keys, count=count)
+
+
+def _kept(
+    teachers: Teachers, encoder: Encoder, given: Sequence[dict[str, Any]], *, keys: Sequence[bytes], count: int
+) -> Signals:
     chosen = choose_format("auto", teachers.model)
     place = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=chosen)
     caches = _Caches(cache_folder() / "signals" / place, count=count)
     missing = {key: row for row, key in enumerate(keys) if key not in caches}
     if missing:
         live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
-        collate = Collate(data.encoder, sorted({"attention_mask", *live.inputs}))
+        collate = Collate(encoder, sorted({"attention_mask", *live.inputs}))
         found = _computed(live, collate, [given[row] for row in missing.values()], count=count)
         caches.keep(list(missing), [len(given[row]["target"]) for row in missing.values()], found)
     return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))

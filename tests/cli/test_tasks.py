@@ -118,6 +118,8 @@ def test_a_second_call_does_nothing_again(both: Path, cli: Cli, tmp_path: Path) 
     assert outcome.code == 0
     for stage in ("teacher", "teacher-topic", "student", "control", "export-student", "evaluate", "benchmark"):
         assert f"{stage}: nothing changed, reused" in outcome.err
+    further = [line for line in outcome.out.splitlines() if line.startswith("topic ")]
+    assert [line.split()[1] for line in further] == ["teacher", "control", "student", "student-fp32", "student-int8"]
 
 
 def test_each_task_is_answered_and_shown_by_name(both: Path, cli: Cli, rows: dict[str, str]) -> None:
