@@ -106,7 +106,9 @@ def test_two_processes_write_one_whole_bundle(ran: Ran) -> None:
 def test_the_first_process_alone_speaks(ran: Ran) -> None:
     assert ran.done.stdout.splitlines()[0].endswith("student")
     assert len(ran.done.stdout.splitlines()) == 2
-    assert ran.done.stderr.count("validation accuracy") == EPOCHS + 1
+    told = [line for line in ran.done.stderr.splitlines() if line.startswith("student: ")]
+    assert sum("validation accuracy" in line for line in told) == EPOCHS + 1
+    assert ran.done.stderr.count("the teacher's validation accuracy") == 1
 
 
 def test_the_teacher_is_asked_about_each_text_once(ran: Ran) -> None:
