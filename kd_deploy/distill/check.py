@@ -9,7 +9,7 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of
-from kd_deploy.distill.conditional_mlm import check_filling, fills, fills_pairs
+from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
 from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.parting import parting
 from kd_deploy.distill.scratch import scratch_config
@@ -88,7 +88,7 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") ->
         teacher=shapes[1],
         level=TASKS[recipe.task].LEVEL,
         answers=TASKS[recipe.task].ANSWERS,
-        answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or fills(recipe),
+        answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
     for stage in recipe.stages:
         build_objective(stage.objective, ground)

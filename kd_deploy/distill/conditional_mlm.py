@@ -15,6 +15,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.decisions import logits_of
+from kd_deploy.distill.students.writers import ANY_LENGTH
 from kd_deploy.distill.tokenizer_files import max_positions
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
@@ -22,7 +23,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe
 from kd_deploy.tasks import fill_mask, text2text
 from kd_deploy.tasks.configs import task_in
-from kd_deploy.tasks.masking import mask_of
+from kd_deploy.tasks.masking import mask_id_of
 from kd_deploy.tasks.task import LabelSpace
 
 FILLS = LabelSpace(task=fill_mask.NAME, names=fill_mask.NAMES, problem_type="single_label_classification")
@@ -98,10 +99,10 @@ def fills_pairs(folder: Path, task: str) -> bool:
     return task == text2text.NAME and task_in(check_checkpoint(folder)) == fill_mask.NAME
 
 
-def fills(recipe: Recipe) -> bool:
-    """Whether the teacher of a recipe is one."""
-    name = recipe.teacher.first if recipe.teacher else None
-    return name is not None and recipe.task == text2text.NAME and fills_pairs(find_model(name), recipe.task)
+def filling_teacher(recipe: Recipe) -> str | None:
+    """The teacher of a recipe, where it is one; else None."""
+    name = recipe.teacher.first if recipe.teacher and recipe.task == text2text.NAME else None
+    return name if name and fills_pairs(find_model(name), recipe.task) else None
 
 
 def open_teacher(folder: Path, labels: LabelSpace, *, new_head: bool = False) -> nn.Module:
@@ -117,11 +118,9 @@ def open_teacher(folder: Path, labels: LabelSpace, *, new_head: bool = False) ->
     """
     if not fills_pairs(folder, labels.task):
         return load_model(folder, labels=labels if new_head else None)
-    encoder = open_encoder(folder, max_length=1)
-    mask_id = int(encoder.tokenizer.token_to_id(mask_of(encoder.tokenizer)) or 0)
-    return ConditionalMaskedLM(
-        load_model(folder), mask_id=mask_id, end_id=encoder.marks.ends[0], pad_id=encoder.pad_id
-    ).eval()
+    encoder = open_encoder(folder, max_length=ANY_LENGTH)
+    mask_id, (end_id,) = mask_id_of(encoder.tokenizer), encoder.marks.ends
+    return ConditionalMaskedLM(load_model(folder), mask_id=mask_id, end_id=end_id, pad_id=encoder.pad_id).eval()
 
 
 def check_filling(recipe: Recipe) -> None:
@@ -130,10 +129,9 @@ def check_filling(recipe: Recipe) -> None:
     Raises:
         RecipeError: A student of its family, targets that it is to write, or texts too long for its positions.
     """
-    if not fills(recipe):
+    name = filling_teacher(recipe)
+    if name is None:
         return
-    assert recipe.teacher is not None and recipe.teacher.first is not None  # noqa: S101, PT018 - it has just been asked
-    name = recipe.teacher.first
     if recipe.student.architecture != "lstm":
         raise RecipeError(
             f"student.architecture: {recipe.student.architecture} starts from the teacher's decoder, and "

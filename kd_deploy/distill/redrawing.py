@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from kd_deploy.tasks.encoding import Encoded
-from kd_deploy.tasks.masking import SHARE, mask_of, special_ids
+from kd_deploy.tasks.masking import SHARE, mask_id_of, special_ids
 from kd_deploy.tasks.task import NO_DECISION
 
 MASKED, SWAPPED = 0.8, 0.1  # of the hidden tokens; the rest stay as they are
@@ -23,7 +23,7 @@ class Redraw:
             BundleError: It has no mask token.
         """
         self._rng = np.random.default_rng(seed)
-        self._mask = int(tokenizer.token_to_id(mask_of(tokenizer)) or 0)
+        self._mask = mask_id_of(tokenizer)
         self._entries = tokenizer.get_vocab_size()
         self._special = np.array(sorted(special_ids(tokenizer)), dtype=np.int64)
 

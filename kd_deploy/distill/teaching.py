@@ -156,10 +156,6 @@ def _answers_later(teaching: Teaching, *, encoder: Encoder) -> Teaching:
 def _answered(
     teaching: Teaching, teachers: Teachers, ground: Ground, *, settings: Distill, tokens: Tokenizing, encoder: Encoder
 ) -> Teaching:
-    if settings.top_k is not None and teaching.objective.teacher_names:
-        signals = top_signals(teaching.data, teachers, count=settings.top_k, limit_gb=settings.cache_gb)
-        progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
-        return replace(teaching, data=replace(teaching.data, encoder=encoder, signals=signals))
     kept, live = _sources(teaching.objective, ground, data=teaching.data, settings=settings)
     if live and not tokens.shared:
         raise RecipeError(
@@ -182,7 +178,7 @@ def _sources(
     """Which signals are kept on disk, and which the teacher gives live."""
     names = objective.teacher_names
     if names_tokens(data.examples.labels):
-        return (), names  # a row of logits for every token fills any disk
+        return (names, ()) if settings.top_k else ((), names)  # all logits of every token would fill any disk
     if not settings.samples.all_count:
         names = tuple(sorted({*names, LOGITS}))
     inner = set(names) - {LOGITS}
@@ -200,7 +196,10 @@ def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...]
     """The data with the teachers' signals, and with how much they count on each row."""
     if not names:
         return data
-    signals = teachers.signals([one.input for one in data.pieces], names=names)
+    if settings.top_k:
+        signals = top_signals(data, teachers, count=settings.top_k, limit_gb=settings.cache_gb)
+    else:
+        signals = teachers.signals([one.input for one in data.pieces], names=names)
     progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
     if settings.samples.all_count:
         return replace(data, signals=signals)

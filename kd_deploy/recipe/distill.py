@@ -124,7 +124,7 @@ class Distill(Training):
         if self.on_policy and all(term.term == "hard_labels" for term in self.objective):
             raise ValueError("on_policy: nobody but the teacher says what is right there, and no term asks it")
         if self.top_k is not None:
-            require_kept_answers(self.objective)
+            _require_kept_answers(self.objective)
             if self.on_policy:
                 raise ValueError("top_k keeps answers about texts that are there, and on_policy asks about others")
         if self.active and self.texts != "all":
@@ -132,7 +132,7 @@ class Distill(Training):
         return self
 
 
-def require_kept_answers(objective: tuple[Term, ...]) -> None:
+def _require_kept_answers(objective: tuple[Term, ...]) -> None:
     """Refuse the terms that need more of the teacher than its likeliest entries and the mass of the rest.
 
     Raises:

@@ -31,6 +31,15 @@ def mask_of(tokenizer: Tokenizer) -> str:
     return found
 
 
+def mask_id_of(tokenizer: Tokenizer) -> int:
+    """The number of the mask token of a tokenizer.
+
+    Raises:
+        BundleError: It has none.
+    """
+    return int(tokenizer.token_to_id(mask_of(tokenizer)) or 0)
+
+
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that stand for no text."""
     return frozenset(number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special)
@@ -55,7 +64,7 @@ def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
         for piece, one in zip(pieces, encoded, strict=True)
     ]
     again = encoder.encode_all([one.input for one in drawn])
-    mask_id = int(encoder.tokenizer.token_to_id(mask) or 0)
+    mask_id = mask_id_of(encoder.tokenizer)
     return [
         made if _as_meant(one, before, made, mask_id=mask_id) else replace(piece, hidden=None)
         for piece, made, before, one in zip(pieces, drawn, encoded, again, strict=True)

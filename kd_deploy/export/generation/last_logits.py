@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from kd_deploy.bundle import LAST_LOGITS
+from kd_deploy.export.generation.shared_table import replace_node
 
 LOGITS = "logits"
 ON_EACH = ("Add", "Cast", "Div", "Mul", "Tanh")  # what may be done to each logit by itself
@@ -34,10 +35,8 @@ def offer_last(model: onnx.ModelProto) -> bool:
         helper.make_node("Reshape", [f"{start}_scalar", shape], [start], name=start),
         helper.make_node("Slice", [head.input[0], start, end, axis], [kept], name=LAST_LOGITS),
     ]
-    place = next(place for place, one in enumerate(graph.node) if one.output == head.output)
-    for offset, node in enumerate(nodes):
-        graph.node.insert(place + offset, node)
     head.input[0] = kept
+    replace_node(graph, head, by=[*nodes, head])
     graph.initializer.extend(
         numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in constants.items()
     )
