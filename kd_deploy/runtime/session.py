@@ -9,6 +9,7 @@ import onnxruntime as ort
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.machine import usable_cores
 from kd_deploy.runner import Batch, Outputs
+from kd_deploy.runtime.freed import freed_to_the_system
 
 SUFFIX = "ExecutionProvider"
 
@@ -51,7 +52,8 @@ def open_session(graph: Path, *, provider: str, threads: int | None) -> ort.Infe
     """The session of a graph; the arguments and the errors are those of OrtRunner."""
     wanted = find_provider(provider)
     try:
-        session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
+        with freed_to_the_system():
+            session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
     except Exception as error:  # onnxruntime's own exceptions share no base but Exception
         raise BundleError(
             f"onnxruntime {ort.__version__} cannot open {graph}: {str(error).splitlines()[0]}",
