@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from kd_deploy.bundle import Bundle
+from kd_deploy.bundle import MANIFEST, Bundle, graph_file
 from kd_deploy.files import sha256_file
-from kd_deploy.recipe import Teacher
+from kd_deploy.recipe import Student, Teacher, TransformerStudent
+
+NOT_ITSELF = ("onnx/", "README.md")  # what is made of a model, and what is said of it
+CHECKPOINT_FILES = ("*.safetensors", "*.json", "*/config.json", "vocab.*", "*.model")  # a pooling has a folder
 
 
 def written_out(section: BaseModel, *, without: AbstractSet[str] = frozenset()) -> dict[str, Any]:
@@ -16,16 +19,25 @@ def written_out(section: BaseModel, *, without: AbstractSet[str] = frozenset()) 
     return section.model_dump(mode="json", exclude_none=True, exclude=set(without))
 
 
-def signature(bundle: Bundle) -> list[str]:
-    """What a bundle's answers depend on: weights, tokenizer, classes."""
-    files = bundle.manifest.files
-    labels = [*bundle.manifest.labels, *(label for task in bundle.manifest.tasks.values() for label in task.labels)]
-    return [files["model.safetensors"].sha256, files["tokenizer.json"].sha256, *labels]
+def signature(bundle: Bundle, *, precision: str | None = None) -> list[object]:
+    """What a bundle's answers depend on in an ONNX precision; None: in its torch half."""
+    manifest = bundle.manifest
+    graphs = [graph_file(precision, part) for part in manifest.graphs[precision].parts] if precision else []
+    read = [name for name in manifest.files if name in graphs or not name.startswith(NOT_ITSELF)]
+    files = [[name, manifest.files[name].sha256] for name in sorted(read)]
+    classes = [*manifest.labels, *(label for task in manifest.tasks.values() for label in task.labels)]
+    return [*files, *classes, manifest.max_length, manifest.generation and written_out(manifest.generation)]
 
 
-def model_files(teacher: Teacher | None) -> list[str]:
-    """The weights of the first teacher; none for one from scratch."""
-    return _weights(teacher.first) if teacher and teacher.first else []
+def first_teacher(teacher: Teacher | None) -> list[object]:
+    """The files of the first teacher; none for one from scratch."""
+    return _files(teacher.first) if teacher and teacher.first else []
+
+
+def start(student: Student) -> list[object]:
+    """The files of a model that a student starts from; none for its teacher, or for chance."""
+    own = isinstance(student, TransformerStudent) and student.init not in ("teacher", "random")
+    return _files(student.init) if own else []
 
 
 def voices(teacher: Teacher | None) -> list[object]:
@@ -36,11 +48,14 @@ def voices(teacher: Teacher | None) -> list[object]:
         return [fingerprint(teacher.endpoint, ())]
     if teacher is None or not teacher.several:
         return []
-    return [teacher.fuse, *([one.weight, _weights(one.model)] for one in teacher.several)]
+    return [teacher.fuse, *([one.weight, _files(one.model)] for one in teacher.several)]
 
 
-def _weights(reference: str) -> list[str]:
+def _files(reference: str) -> list[object]:
     from kd_deploy.distill.checkpoints import find_model
 
     folder: Path = find_model(reference)
-    return [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
+    if (folder / MANIFEST).is_file():
+        return signature(Bundle.open(folder))
+    found = sorted(path for pattern in CHECKPOINT_FILES for path in folder.glob(pattern))
+    return [[str(path.relative_to(folder)), sha256_file(path)] for path in found]

@@ -12,7 +12,7 @@ from kd_deploy.files import sha256_text
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
-from kd_deploy.pipeline.fingerprints import model_files, signature, voices, written_out
+from kd_deploy.pipeline.fingerprints import first_teacher, signature, start, voices, written_out
 from kd_deploy.pipeline.notes import WORDLESS, judged, notes
 from kd_deploy.pipeline.resume import Stages, whole_bundle
 from kd_deploy.pipeline.server import ServerTarget
@@ -110,9 +110,9 @@ class Running:
             measurement_store.save(path, made)
             return made
 
-        inputs: list[object] = [self._signatures(targets.main), examples.sha256, split, name, __version__]
+        inputs: list[object] = [self._signatures(targets.main), self._judged_rows(), split, name, __version__]
         inputs += [
-            [task, self._signatures(those), judged(self.further[task])[0].sha256]
+            [task, self._signatures(those), self._of_task(task)._judged_rows()]  # noqa: SLF001 - of its own kind
             for task, those in targets.further.items()
         ]
         return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
@@ -138,7 +138,7 @@ class Running:
             measurement_store.save(path, made)
             return made
 
-        inputs = [self._signatures(targets), examples.sha256, written_out(settings), __version__]
+        inputs = [self._signatures(targets), self._judged_rows(), written_out(settings), __version__]
         return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
 
     def notes(self) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ class Running:
 
         teacher = self.recipe.teacher
         data = written_out(self.recipe.data, without={"test"})
-        inputs = [teacher and written_out(teacher), data, model_files(teacher), *self._how_to_write(), self._rows()]
+        inputs = [teacher and written_out(teacher), data, first_teacher(teacher), *self._how_to_write(), self._rows()]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.once(
@@ -173,6 +173,7 @@ class Running:
         stages = [written_out(stage, without={"control", *taught_by}) for stage in self.recipe.stages]
         student, length = written_out(self.recipe.student), self.recipe.data.max_length
         inputs = [name, signature(teacher), student, stages, length, *self._how_to_write(), self._rows()]
+        inputs += [start(self.recipe.student)]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
         for task, one in taught.items():
@@ -191,7 +192,7 @@ class Running:
         settings = self.recipe.export
         # The report needs the teacher in int8 too: it may be all that a user needs.
         further = {task: one.validation for task, one in self.further.items()} if bundle.manifest.tasks else {}
-        rows = [self.splits.validation.sha256, *(one.sha256 for one in further.values())]
+        rows = [self._rows(), *(self._of_task(task)._rows() for task in further)]  # noqa: SLF001 - of its own kind
         inputs = [signature(bundle), written_out(settings), *rows, __version__]
         path = self.output / name
 
@@ -219,14 +220,20 @@ class Running:
     def _input(self, teacher: Bundle) -> list[object]:
         return [self.task, signature(teacher), voices(self.recipe.teacher), self._rows()]
 
-    def _signatures(self, targets: Sequence[AnyTarget]) -> list[list[str]]:
+    def _signatures(self, targets: Sequence[AnyTarget]) -> list[list[object]]:
         return [[target.name.name, target.name.precision, *target.signature()] for target in targets]
 
     def _rows(self) -> list[str]:
         unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
+        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *self._drawn()]
+
+    def _judged_rows(self) -> list[str]:
+        return [judged(self.splits)[0].sha256, *self._drawn()]
+
+    def _drawn(self) -> list[str]:
+        """What makes other rows of the same files: another draw, or other columns."""
         data = self.recipe.data
-        drawn = [str(data.seed), str(data.split), str(data.train_limit)]  # of one file, other rows may be train
-        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *drawn]
+        return [str(data.seed), str(data.split), str(data.train_limit), json.dumps(data.columns, sort_keys=True)]
 
 
 def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:

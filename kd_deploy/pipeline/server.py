@@ -23,7 +23,7 @@ class ServerTarget:
         """Where it is."""
         return self.endpoint.url
 
-    def signature(self) -> list[str]:
+    def signature(self) -> list[object]:
         """What its answers depend on."""
         from kd_deploy.distill.endpoint import fingerprint
 

@@ -60,9 +60,9 @@ class Target:
             reason=self._missing(provider, must_run=must_run),
         )
 
-    def signature(self) -> list[str]:
-        """What its answers depend on."""
-        return signature(Bundle.open(self.path))
+    def signature(self) -> list[object]:
+        """What its answers depend on, and how long they take."""
+        return signature(Bundle.open(self.path), precision=None if self.name.runtime == TORCH else self.name.precision)
 
     def _factory(self, provider: str, threads: int) -> Factory:
         path = str(self.path.resolve())

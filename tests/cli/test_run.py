@@ -78,6 +78,17 @@ def test_a_changed_bundle_is_noticed_and_made_again(ran: Path, cli: Cli, tmp_pat
     Bundle.open(copied / "student").verify()
 
 
+def test_a_graph_that_is_made_anew_is_judged_anew(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    copied = shutil.copytree(ran, tmp_path / "again")
+
+    outcome = cli("run", copied / "recipe.resolved.yaml", "--output", copied, "--set", "export.opset=18")
+
+    assert outcome.code == 0
+    assert "student: nothing changed, reused" in outcome.err
+    assert "evaluate: nothing changed" not in outcome.err
+    assert "benchmark: nothing changed" not in outcome.err
+
+
 def test_a_missed_gate_is_exit_10_and_the_report_is_there(ran: Path, cli: Cli, tmp_path: Path) -> None:
     copied = shutil.copytree(ran, tmp_path / "again")
     (copied / "report.json").unlink()
