@@ -11,6 +11,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from kd_deploy.errors import ExportError
+from kd_deploy.export.head import head_of
 from kd_deploy.manifest import KeptInFp32
 
 FUSED_FAMILIES = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
@@ -28,11 +29,16 @@ INTEGER_FORMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One way to quantise, from the fastest to the most careful."""
+    """One way to quantise, from the fastest to the most careful.
+
+    What has one of the words of `keep` in its name stays as it is, and with `keep_head` the product of the logits,
+    whatever it is called.
+    """
 
     name: str
     operators: tuple[str, ...]
     keep: tuple[str, ...] = ()
+    keep_head: bool = False
 
 
 # One scale a channel takes no more time than one a tensor, and follows the fp32 answers more closely: no plan has less.
@@ -43,6 +49,7 @@ PLANS = (
         name="products in int8, embedding tables and the head in fp32",
         operators=PRODUCTS,
         keep=("classifier", "qa_outputs", "pooler", "head", "pre_classifier"),
+        keep_head=True,
     ),
 )
 
@@ -97,8 +104,8 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
     Raises:
         ExportError: onnxruntime cannot quantise the graph.
     """
-    graph = onnx.load(source)
-    named = [node.name for node in graph.graph.node if any(word in node.name for word in plan.keep)]
+    graph = onnx.load(source).graph
+    named = [node.name for node in graph.node if _is_kept(node, plan, head=head_of(graph))]
     excluded = named + [f"{name}_MatMul" for name in named]  # what onnxruntime calls a Gemm that it has taken apart
     try:
         with _quiet():
@@ -126,10 +133,11 @@ def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:
     for operator, stands_for in INTEGER_FORMS.items():
         done[stands_for] += counts.get(operator, 0)
     weights = {one.name for one in graph.graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    head = head_of(graph.graph)
     kept: Counter[tuple[str, str]] = Counter()
     for node in graph.graph.node:
         if node.op_type in PRODUCTS:
-            kept[node.op_type, _why_kept(node, weights, plan)] += 1
+            kept[node.op_type, _why_kept(node, weights, planned=_is_kept(node, plan, head=head))] += 1
         elif node.op_type in TABLES and node.input[0 if node.op_type == "Gather" else 2] in weights:
             planned = node.op_type in plan.operators
             kept[node.op_type, NO_FORM if planned else "embedding table kept by the plan, for accuracy"] += 1
@@ -139,8 +147,13 @@ def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:
     )
 
 
-def _why_kept(node: onnx.NodeProto, weights: set[str], plan: Plan) -> str:
-    if any(word in node.name for word in plan.keep):
+def _is_kept(node: onnx.NodeProto, plan: Plan, *, head: str) -> bool:
+    named = any(word in node.name for word in plan.keep)
+    return named or (plan.keep_head and bool(head) and head in node.output)
+
+
+def _why_kept(node: onnx.NodeProto, weights: set[str], *, planned: bool) -> str:
+    if planned:
         return "kept by the plan, for accuracy"
     if not any(name in weights for name in node.input):
         return "a product of two activations: there is no weight to quantise"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from kd_deploy.export.generation.shared_table import forget, replace_node
+from kd_deploy.export.head import head_of
 
 BITS = 4
 BLOCK = 32
@@ -15,8 +16,6 @@ MIDDLE = 2 ** (BITS - 1)  # the integer that stands for zero
 INT8_PRODUCTS = 4  # accuracy level: activations in int8, block by block
 DOMAIN = "com.microsoft"
 MATRIX = 2  # axes
-LOGITS = "logits"
-HEADS = ("MatMul", "Gemm", "Add", "Identity")  # what logits come from
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def pack_products(model: onnx.ModelProto) -> int:
     """
     graph = model.graph
     arrays = {one.name: one for one in graph.initializer}
-    head = _head(graph)
+    head = head_of(graph)
     products = [node for node in graph.node if _has_weight(node, arrays) and node.output[0] != head]
     packed: set[str] = set()
     for node in products:
@@ -66,15 +65,6 @@ def pack_products(model: onnx.ModelProto) -> int:
     if products and DOMAIN not in {one.domain for one in model.opset_import}:
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return len(products)
-
-
-def _head(graph: onnx.GraphProto) -> str:
-    # What the product that makes the logits gives; a bias may come after it.
-    makers = {name: node for node in graph.node for name in node.output}
-    name = LOGITS
-    while name in makers and makers[name].op_type in ("Add", "Identity"):
-        name = next((one for one in makers[name].input if one in makers and makers[one].op_type in HEADS), "")
-    return name
 
 
 def _has_weight(node: onnx.NodeProto, arrays: dict[str, onnx.TensorProto]) -> bool:

@@ -54,11 +54,19 @@ class _Search:
     finished: list[_Finished] = field(default_factory=list)
     over: bool = False
 
-    def go_on(self, scored: _Scored, *, first: int, settings: Generation, ends: Sequence[int]) -> None:
-        """Follow the best texts by one token; this answer's rows of the batch begin at `first`."""
+    def go_on(self, scored: _Scored, *, first: int, settings: Generation, ends: Sequence[int], given: int = 0) -> None:
+        """Follow the best texts by one token.
+
+        Args:
+            scored: The step of the batch.
+            first: The first row of this answer.
+            settings: The number of beams, the length penalty.
+            ends: Tokens that end a text.
+            given: Tokens behind the first that every text starts with: part of its length, as transformers counts.
+        """
         width = settings.beams
         candidates = self._candidates(scored, first=first, count=max(2, 1 + len(ends)) * width, settings=settings)
-        length = len(candidates[0].tokens)
+        length = given + len(candidates[0].tokens)
         self.running = []
         for rank, beam in enumerate(candidates):
             if self._is_over(beam, ends):
@@ -122,7 +130,7 @@ def search_beams(
         scored, first = _scored(step.logits, live, settings=settings, never=marks.never), 0
         for search in live:
             rows = len(search.running)
-            search.go_on(scored, first=first, settings=settings, ends=marks.ends)
+            search.go_on(scored, first=first, settings=settings, ends=marks.ends, given=max(0, len(marks.starts) - 1))
             first += rows
             if search.over:
                 search.conclude(marks.ends)

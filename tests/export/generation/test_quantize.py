@@ -146,3 +146,20 @@ def test_a_graph_without_a_shared_table_is_left_as_it_is(exported: Files) -> Non
 
     assert not share_table(graph)
     assert graph.SerializeToString() == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_most_careful_plan_leaves_the_head_in_fp32(family: str, exported: Files, tmp_path: Path) -> None:
+    decoder = next(path for part, path in exported[family].items() if "encoder_model" not in part)
+    accounts = [to_int8(decoder, tmp_path / "model.onnx", plan=plan, reduce_range=False) for plan in PLANS[1:]]
+
+    products = [
+        sum(
+            one.count
+            for one in account.kept
+            if one.why == "kept by the plan, for accuracy" and one.operator != "Gather"
+        )
+        for account in accounts
+    ]
+
+    assert products[1] == products[0] + 1

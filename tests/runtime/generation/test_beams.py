@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -99,3 +100,16 @@ def test_rows_of_texts_that_are_over_are_dropped() -> None:
     assert decoder.rows[0] == 2
     assert decoder.rows[1] == 4
     assert decoder.rows[-1] == 2
+
+
+@pytest.mark.parametrize(("seed", "length_penalty"), [(8, 0.3), (13, 0.5), (5, 1.0)])  # where it tells
+def test_a_mark_that_every_text_starts_with_counts_in_its_length(seed: int, length_penalty: float) -> None:
+    forced, settings = 5, Generation(max_new_tokens=8, beams=4, length_penalty=length_penalty)
+    model, plain = random_model("bart", seed=seed), encoder_for("bart")
+    encoder = replace(plain, marks=replace(plain.marks, starts=(*plain.marks.starts, forced)))
+
+    found = ours(torch_decoder(model, encoder), encoder, settings=settings)
+
+    longer = settings.model_copy(update={"max_new_tokens": 9})
+    wanted = theirs(model, "bart", settings=longer, forced_bos_token_id=forced)
+    assert [[forced, *one.tokens] for one in found] == wanted
