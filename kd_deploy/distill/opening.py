@@ -11,6 +11,7 @@ from torch import nn
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
+from kd_deploy.distill.precision import usual_device
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.torch_decoders import torch_decoder
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
@@ -25,6 +26,10 @@ from kd_deploy.tasks.heads import MAIN, lay_out
 from kd_deploy.tasks.registry import task_of, writes
 
 Answering = Callable[[Sequence[TextInput]], list[object]]
+MARKS = (  # what a checkpoint says of the tokens around a text
+    *("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id"),
+    *("forced_bos_token_id", "bad_words_ids"),
+)
 PIPELINE = "text-classification"  # what transformers calls all that is said of a text by one head
 
 
@@ -85,7 +90,13 @@ class Answer:
 
 
 def _by_generate(model: Any, tokenizer: Any, writer: Writer, *, max_length: int) -> Answering:
+    from transformers import GenerationConfig
+
+    # The texts that are judged: a checkpoint's own ways, the least length among them, would make it another job.
+    model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name, None) for name in MARKS})
     options, room = generate_options(writer.settings), writer.decoder.room
+    if writer.settings.stop:
+        options |= {"stop_strings": list(writer.settings.stop), "tokenizer": tokenizer}
 
     @torch.inference_mode()
     def written(text: str) -> Answer:
@@ -136,13 +147,13 @@ def open_torch(checkpoint: str, max_length: int, provider: str, threads: int) ->
     return AsUsed(predictor, answer, via="transformers pipeline")
 
 
-def open_predictor(folder: Path, *, max_length: int, device: str = "cpu") -> Predictor:
-    """A checkpoint folder as a predictor in torch, over our own tokenising and batching.
+def open_predictor(folder: Path, *, max_length: int) -> Predictor:
+    """A checkpoint folder as a predictor in torch, over our own tokenising and batching; on the GPU where there is one.
 
     Raises:
         BundleError: The checkpoint has no head of a task that we know.
     """
-    return over_model(load_model(folder), folder, max_length=max_length, device=device)
+    return over_model(load_model(folder), folder, max_length=max_length, device=str(usual_device()))
 
 
 def over_model(model: nn.Module, folder: Path, *, max_length: int, device: str) -> Predictor:

@@ -127,8 +127,8 @@ class Distill(Training):
             _require_kept_answers(self.objective)
             if self.on_policy:
                 raise ValueError("top_k keeps answers about texts that are there, and on_policy asks about others")
-        if self.active and self.texts != "all":
-            raise ValueError("active chooses among all texts: leave texts out")
+        if self.texts != "all" and (self.active or self.sequences):
+            raise ValueError(f"{'active' if self.active else 'sequences'} takes all texts: leave texts out")
         return self
 
 

@@ -115,6 +115,11 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
             task == "text-generation" and any(stage.sequences for stage in recipe.stages),
             "a teacher writes targets for sources, and text-generation has none",
         ),
+        "data.unlabeled": (
+            task == "text2text" and bool(recipe.data.unlabeled) and not any(stage.sequences for stage in recipe.stages),
+            "sources without targets teach nothing where distill.sequences does not have the teacher write them",
+        ),
+        **_of_training(recipe),
         "distill.augment": (
             task in WRITING and any(stage.augment for stage in recipe.stages),
             f"texts that are made up teach {task} nothing good",
@@ -124,3 +129,19 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
             f"{task} has no labels to learn from, and its teacher must be trained already",
         ),
     }
+
+
+def _of_training(recipe: Any) -> dict[str, tuple[bool, str]]:
+    # What steadies a training and says nothing to some tasks; for teacher and student alike.
+    task, taught = recipe.task, recipe.teacher and recipe.teacher.finetune
+    found: dict[str, tuple[bool, str]] = {}
+    for path, trainings in (("distill", recipe.stages), ("teacher.finetune", (taught,) if taught else ())):
+        found[f"{path}.fgm"] = (
+            task == "text2text" and any(one.fgm for one in trainings),
+            f"it moves the word vectors of one text, and {task} has a source and a target",
+        )
+        found[f"{path}.r_drop"] = (
+            task in OBJECTIVES and any(one.r_drop for one in trainings),
+            f"it compares distributions, and the answers of {task} are none",
+        )
+    return found

@@ -130,6 +130,26 @@ RECIPES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         {"distill": {"augment": {}}},
         ("distill.augment", "texts that are made up teach text2text nothing good: leave it out"),
     ),
+    "a worst step of two texts": (
+        PAIR,
+        {"distill": {"fgm": 0.5}},
+        ("distill.fgm", "it moves the word vectors of one text, and text2text has a source and a target: leave it out"),
+    ),
+    "a worst step for the teacher": (
+        PAIR,
+        {"teacher": {**tiny_writers.SCRATCH, "finetune": {"epochs": 1, "fgm": 0.5}}},
+        ("teacher.finetune.fgm", "it moves the word vectors of one text"),
+    ),
+    "sources that nobody writes targets for": (
+        PAIR,
+        {"data": {"train": "rows.jsonl", "unlabeled": ["more.jsonl"]}},
+        ("data.unlabeled", "sources without targets teach nothing where distill.sequences does not"),
+    ),
+    "a part of the texts that the teacher writes": (
+        PAIR,
+        {"distill": {"sequences": {}, "texts": "unlabelled"}},
+        ("distill", "sequences takes all texts: leave texts out"),
+    ),
     "an lstm without a source": (
         ALONE,
         {"student": {"architecture": "lstm", "hidden_size": 8}},
