@@ -31,6 +31,11 @@ def has_bf16() -> bool:
     return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else this_machine().has_bf16
 
 
+def usual_device() -> torch.device:
+    """Where passes over a model run: on the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def autocast(chosen: Format, device: torch.device) -> contextlib.AbstractContextManager[object]:
     """The context in which a forward pass runs in the chosen format."""
     if chosen == "fp32":

@@ -2,6 +2,9 @@
 
 import contextlib
 import os
+from datetime import timedelta
+
+PATIENCE = timedelta(days=7)  # the others wait while the first process asks a teacher, however long that takes
 
 
 def count() -> int:
@@ -42,4 +45,4 @@ def _state() -> object:
     import torch
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

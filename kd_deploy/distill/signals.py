@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from kd_deploy import progress
 from kd_deploy.distill.observe import Shape, Signal, observe
 from kd_deploy.distill.passes import passes
-from kd_deploy.distill.precision import Format, autocast, choose_format
+from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
 from kd_deploy.distill.signal_cache import SignalCache, key_of
+from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
@@ -25,6 +26,7 @@ from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
 
+CONFIG = "config.json"
 VERSION = 2
 LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
 SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
@@ -89,7 +91,7 @@ class LiveTeacher:
         kept = arrays["targets"] != NO_DECISION if self._narrow else None
         with autocast(self._chosen, device), only_at(model, kept):
             shown = observe(model, inputs, names=self._names)
-        return {name: _rounded(name, shown[name]) for name in self._names}
+        return {name: rounded(name, shown[name]) for name in self._names}
 
 
 def teacher_signals(
@@ -144,15 +146,18 @@ def room_for(size: int, *, limit_gb: float, cache: Path) -> bool:
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:
-    """What the signals depend on besides the text: weights, config, tokenizer, length limit, number format."""
+    """What the signals depend on besides the text: weights, configs, tokenizer, length limit, number format."""
     weights = [sha256_file(path) for path in sorted(checkpoint.glob("*.safetensors"))]
+    parts = (checkpoint / MODULES, *sorted(checkpoint.glob(f"*/{CONFIG}")))  # how sentence vectors are pooled
+    pooling = [sha256_file(path) for path in parts if path.is_file()]
     settings = {
         "version": VERSION,
         "weights": weights,
-        "config": sha256_file(checkpoint / "config.json"),
+        "config": sha256_file(checkpoint / CONFIG),
         "tokenizer": sha256_file(tokenizer_file(checkpoint)),
         "max_length": max_length,
         "format": number_format,
+        **({"pooling": pooling} if pooling else {}),
     }
     return sha256_text(json.dumps(settings, sort_keys=True))[:32]
 
@@ -170,7 +175,7 @@ def _compute(
     keys, encoded = list(texts), encoder.encode_all(list(texts.values()))
     lengths = [len(one) for one in encoded]
     was_training = teacher.training
-    live = LiveTeacher(teacher, caches, chosen=chosen)
+    live = LiveTeacher(teacher.to(usual_device()), caches, chosen=chosen)
     with contextlib.ExitStack() as files:
         rows: dict[str, list[NDArray[np.generic]]] = {}
         for batch, arrays in passes(teacher, encoder, encoded, progress=_shown):
@@ -185,7 +190,7 @@ def _compute(
                     )
                     rows[name] = files.enter_context(writing)
                 _fill(rows[name], values.cpu().numpy(), batch)
-    teacher.train(was_training)
+    teacher.cpu().train(was_training)  # a GPU's memory is the student's
 
 
 def _shown(batches: Sequence[list[int]]) -> Iterable[list[int]]:
@@ -198,9 +203,12 @@ def _fill(rows: Sequence[NDArray[np.generic]], values: NDArray[np.generic], batc
         rows[row][:] = values[place, : len(rows[row])] if values.ndim == 3 else values[place]  # noqa: PLR2004
 
 
-def _rounded(name: str, values: Tensor) -> Tensor:
+def rounded(name: str, values: Tensor) -> Tensor:
     """A signal as it is kept: the logits of texts whole, what is said of each token in half precision."""
-    return values.float() if name == LOGITS and values.dim() == 2 else values.to(torch.float16)  # noqa: PLR2004
+    if name == LOGITS and values.dim() == 2:  # noqa: PLR2004
+        return values.float()
+    most = torch.finfo(torch.float16).max  # the sums that some models add layer after layer go beyond it
+    return values.clamp(-most, most).to(torch.float16)
 
 
 def _width(name: str, shape: Shape) -> int:

@@ -15,6 +15,7 @@ from kd_deploy.distill.conditional_mlm import open_teacher
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.narrowed import Tokenizing
+from kd_deploy.distill.precision import usual_device
 from kd_deploy.distill.scratch import write_scratch_model
 from kd_deploy.distill.scratch_writers import write_scratch_writer
 from kd_deploy.distill.students.build import FRESH_RATE
@@ -104,7 +105,9 @@ def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bund
     require_same_kind(source, job.labels, rows=job.splits.train.source)
     model = open_teacher(source, job.labels)
     data = job.judged(encoder=open_encoder(source, max_length=job.max_length))
-    metrics = evaluate_model(model, data, number_format="fp32") if data.examples.answered else {}
+    judged = data.examples.answered
+    metrics = evaluate_model(model.to(usual_device()), data, number_format="fp32") if judged else {}
+    model.cpu()
     _warn(metrics, job.splits.validation)
     lineage = Lineage(teacher=teacher.first, versions=installed_versions())
     outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)

@@ -107,7 +107,8 @@ def prepare(
         several=splits.labels.is_multi,
         classes=len(splits.labels.names),
         auto=chosen,
-        same_tokens=tokens.same_tokens,
+        # Texts that are made up bring words of the teacher's vocabulary that a smaller one may not have.
+        same_tokens=tokens.same_tokens and not (settings.augment and tokens.kept is not None),
         answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
     )
     objective = build_objective(settings.objective, ground)

@@ -18,7 +18,7 @@ from kd_deploy import progress
 from kd_deploy.distill import processes
 from kd_deploy.distill.objectives.likeliest import likeliest
 from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
-from kd_deploy.distill.precision import choose_format
+from kd_deploy.distill.precision import choose_format, usual_device
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.signal_cache import SignalCache, key_of
 from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, fingerprint, room_for
@@ -111,17 +111,17 @@ def _computed(
 ) -> Iterator[tuple[int, NDArray[np.bool_], Tensor, Tensor]]:
     """The number of each row, where something is decided in it [T], and there the log-probabilities and entries."""
     lengths = [len(row["encoded"]) + len(row["target"]) for row in rows]
-    batches = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET))
+    batches, device = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET)), usual_device()
     for batch in progress.track(batches, "asking the teacher", total=len(batches)):
-        arrays = collate([rows[row] for row in batch])
+        arrays = {name: values.to(device) for name, values in collate([rows[row] for row in batch]).items()}
         decided = arrays["targets"] != NO_DECISION  # [B, T]
         if not decided.any():
             continue
         said = live.signal(arrays)[LOGITS]
         said = said[0] if said.shape[:2] != decided.shape else said[decided]  # [N, V]
-        shares, entries = likeliest(said.float().cpu(), count=count)
+        shares, entries = (one.cpu() for one in likeliest(said.float(), count=count))
         ends = decided.sum(dim=1).cumsum(dim=0).tolist()
         for place, row in enumerate(batch):
             own = slice(ends[place] - int(decided[place].sum()), ends[place])
             length = len(rows[row]["target"])
-            yield row, decided[place, :length].numpy(), shares[own].half(), entries[own].int()
+            yield row, decided[place, :length].cpu().numpy(), shares[own].half(), entries[own].int()

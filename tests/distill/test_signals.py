@@ -1,5 +1,6 @@
 """The cache of the teacher's answers: computed once, found by text, never half, never wrong."""
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from kd_deploy.distill import signal_cache, signals
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.objectives.logits import soft_target_kl
 from kd_deploy.distill.observe import Shape
-from kd_deploy.distill.signals import LiveTeacher, Signals, fits, teacher_signals
+from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, fits, rounded, teacher_signals
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
 
@@ -301,3 +302,22 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "mine"))
     assert signals.cache_folder() == tmp_path / "mine"
+
+
+def test_another_pooling_is_another_teacher(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    prints = [fingerprint(folder, max_length=16, number_format="fp32")]
+
+    (folder / "modules.json").write_text("[]", encoding="utf-8")
+    prints.append(fingerprint(folder, max_length=16, number_format="fp32"))
+    (folder / "1_Pooling").mkdir()
+    for mode in ("cls", "mean"):
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}), encoding="utf-8")
+        prints.append(fingerprint(folder, max_length=16, number_format="fp32"))
+
+    assert len(set(prints)) == len(prints)
+    assert prints[0] == fingerprint(checkpoint, max_length=16, number_format="fp32")
+
+
+def test_layers_beyond_half_precision_stay_finite() -> None:
+    assert rounded("hidden.3", torch.tensor([[[1e6, -1e6, 1.0]]])).tolist() == [[[65504.0, -65504.0, 1.0]]]

@@ -1,12 +1,12 @@
 """How much each example of a batch counts, and how far its teacher is softened."""
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_deploy.distill.decisions import LOW
 from kd_deploy.distill.objectives.batch import kl
 from kd_deploy.distill.objectives.logits import yes_or_no
 
@@ -42,9 +42,13 @@ def adapted_temperature(teacher: Tensor, *, temperature: float, several: bool) -
 
 
 def normalised_entropy(logits: Tensor, *, several: bool) -> Tensor:
-    """The entropy of each answer, [B], as a share of the highest one possible; several classes: their mean."""
+    """The entropy of each answer, [B], as a share of the highest one possible; several classes: their mean.
+
+    Places that no answer can be at, which padding adds to a span's, are not among those possible.
+    """
     pairs = _distributions(logits.detach(), several=several)  # [B, ..., K]
-    entropy = -(pairs.exp() * pairs).sum(dim=-1) / math.log(pairs.shape[-1])
+    possible = (pairs > LOW / 2).sum(dim=-1)  # [B, ...]
+    entropy = -(pairs.exp() * pairs).sum(dim=-1) / possible.clamp(min=2).log()
     return entropy.flatten(1).mean(dim=1).clamp(0, 1)
 
 

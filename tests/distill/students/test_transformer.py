@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.students.build import build_student
@@ -166,3 +167,16 @@ def test_a_checkpoint_can_be_the_start(checkpoint: Path, teacher: nn.Module) -> 
 def test_a_bilstm_teacher_has_no_layers_to_give(checkpoint: Path, bilstm_bundle: Any) -> None:
     with pytest.raises(RecipeError, match="BiLSTM"):
         build(bilstm_bundle.path, load_model(bilstm_bundle.path))
+
+
+def test_layers_keep_their_kind_of_attention_and_are_saved(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "vocab_size": 40}
+    config = ModernBertConfig(**sizes, num_hidden_layers=6, pad_token_id=0, cls_token_id=1, sep_token_id=2)
+    kinds = config.layer_types
+
+    usual = student_config(config, TransformerStudent(layers=3))
+    chosen = student_config(config, TransformerStudent(layers=2, teacher_layers=(3, 4)))
+
+    assert usual.layer_types == [kinds[0], kinds[2], kinds[5]]
+    assert chosen.layer_types == [kinds[3], kinds[4]]
+    ModernBertForSequenceClassification(usual).save_pretrained(tmp_path)

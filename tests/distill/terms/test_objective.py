@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from kd_deploy.distill.decisions import LOW
 from kd_deploy.distill.objectives.labels import hard_label_loss
 from kd_deploy.distill.objectives.logits import logit_mse, soft_target_kl, yes_or_no
 from kd_deploy.distill.observe import Shape
@@ -266,6 +267,14 @@ def test_focus_goes_by_the_teachers_entropy_and_by_the_students_distance() -> No
     for weights in (sure, unsure, hard):
         assert weights.mean().item() == pytest.approx(1.0)
     assert focus_weights(student, teacher, focus="all", several=False) is None
+
+
+def test_places_that_padding_adds_do_not_make_a_teacher_surer() -> None:
+    logits = torch.tensor([[2.0, 0.5, -1.0]])
+    padded = torch.cat([logits, torch.full((1, 5), LOW)], dim=1)
+
+    assert_close(normalised_entropy(padded, several=False), normalised_entropy(logits, several=False))
+    assert_close(normalised_entropy(torch.zeros(1, 4), several=False), torch.ones(1))
 
 
 def test_focus_on_nothing_counts_all_alike() -> None:
