@@ -12,6 +12,7 @@ from kd_deploy.distill.decisions import logits_of
 from kd_deploy.distill.torch_runner import input_names
 from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
+from kd_deploy.tasks.registry import shortening
 from kd_deploy.tasks.task import Reading, Task
 
 PASS_TOKEN_BUDGET = 4096
@@ -73,7 +74,7 @@ def read_all(
         for row, logits in _logits_of_all(model, encoder, encoded, context=context):
             yield row, logits[..., columns]
 
-    return pieces.read(inputs, encoder, task=task, show=show)
+    return pieces.read(inputs, encoder, task=task, show=show, shorten=shortening(task))
 
 
 @torch.inference_mode()

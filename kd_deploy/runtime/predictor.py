@@ -16,7 +16,7 @@ from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, task_of
+from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, shortening, task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
 NOTHING_READ, NO_LOGITS = Encoded([], []), np.zeros((0, 0), dtype=np.float32)
@@ -152,7 +152,7 @@ class Predictor:
             UsageError: An input is neither a text nor a pair of texts.
         """
         _check(inputs)
-        return pieces.read(inputs, self._encoder, task=self._task, show=self._shown)
+        return pieces.read(inputs, self._encoder, task=self._task, show=self._shown, shorten=shortening(self._task))
 
     def write(self, inputs: Sequence[TextInput], settings: Generation | None = None) -> list[list[Reading]]:
         """What the model writes after every prompt, or for every source.

@@ -1,6 +1,7 @@
 """Inputs in pieces that a model reads at once: the one road from texts to readings, in torch and in a graph alike."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ from kd_deploy.errors import UsageError
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.task import Examples, Piece, Prediction, Reading, Readings, Task
 
+Shorten = Callable[[Encoded, NDArray[np.float32], bool], NDArray[np.float32]]
 Show = Callable[[Sequence[Encoded]], Iterable[tuple[int, NDArray[np.float32]]]]
 AT_ONCE = 256  # examples whose logits of tokens are held in memory
 
@@ -42,7 +44,9 @@ def encode(pieces: Sequence[Piece], encoder: Encoder, *, task: Task) -> list[Enc
     return encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
 
 
-def read(inputs: Sequence[TextInput], encoder: Encoder, *, task: Task, show: Show) -> list[list[Reading]]:
+def read(
+    inputs: Sequence[TextInput], encoder: Encoder, *, task: Task, show: Show, shorten: Shorten | None = None
+) -> list[list[Reading]]:
     """What a model shows of every input, piece by piece.
 
     Args:
@@ -50,10 +54,15 @@ def read(inputs: Sequence[TextInput], encoder: Encoder, *, task: Task, show: Sho
         encoder: The tokenizer of the model.
         task: Says how inputs are cut.
         show: The numbers of encoded pieces, in any order, and the logits of each, [C] or [S, C] without padding.
+        shorten: What is kept of the logits [S, C] of a piece, by whether another one of its text follows; None: all.
     """
     pieces = task.pieces(inputs, encoder)
     encoded = encode(pieces, encoder, task=task)
-    shown = {row: _reading(pieces[row], encoded[row], logits) for row, logits in show(encoded)}
+    followed = {row for row, (one, after) in enumerate(pairwise(pieces)) if one.row == after.row}
+    shown: dict[int, Reading] = {}
+    for row, logits in show(encoded):
+        kept = shorten(encoded[row], logits, row in followed) if shorten else logits
+        shown[row] = _reading(pieces[row], encoded[row], kept)
     found: list[list[Reading]] = [[] for _ in inputs]
     for row, piece in enumerate(pieces):
         found[piece.row].append(shown[row])

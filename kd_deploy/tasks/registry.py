@@ -1,5 +1,6 @@
 """The tasks that there are, by name."""
 
+import math
 from collections.abc import Sequence
 
 from kd_deploy.recipe.fitting import WRITING
@@ -14,7 +15,8 @@ from kd_deploy.tasks import (
     token_classification,
 )
 from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.pieces import AT_ONCE
+from kd_deploy.tasks.masking import SHARE
+from kd_deploy.tasks.pieces import AT_ONCE, Shorten
 from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Task
 
 _ALL: tuple[Task, ...] = (
@@ -31,6 +33,7 @@ TASKS: dict[str, Task] = {task.NAME: task for task in _ALL}
 
 STATES = "last_hidden_state"
 LOGITS_AT_ONCE = 1 << 27  # numbers, 512 MiB
+SLICES = 16  # of a long text, each of which keeps a row of logits
 
 
 def task_of(labels: LabelSpace) -> Task:
@@ -68,13 +71,17 @@ def at_once(task: Task, *, vocabulary_size: int, max_length: int) -> int:
     """How many examples may be read before what was read of them is scored.
 
     Args:
-        task: Where each token has a logit for every entry of the vocabulary, few.
+        task: Where logits are over all entries of the vocabulary, few.
         vocabulary_size: Of the model's tokenizer.
         max_length: Tokens of a piece.
     """
-    if task.NAME != text_generation.NAME:
-        return AT_ONCE
-    return max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * max_length)))
+    rows = {text_generation.NAME: SLICES, fill_mask.NAME: math.ceil(SHARE * max_length)}.get(task.NAME)
+    return AT_ONCE if rows is None else max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * rows)))
+
+
+def shortening(task: Task) -> Shorten | None:
+    """What is kept of the logits of a piece, where all of them would be too many; None: all."""
+    return text_generation.shortened if task.NAME == text_generation.NAME else None
 
 
 def as_asked(inputs: Sequence[TextInput], task: Task) -> tuple[TextInput, ...]:

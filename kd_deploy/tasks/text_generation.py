@@ -88,6 +88,23 @@ def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...
     )
 
 
+def shortened(encoded: Encoded, logits: NDArray[np.float32], followed: bool) -> NDArray[np.float32]:
+    """What is kept of the logits [S, V] of a piece: all that its text is scored by, and no row for each token.
+
+    Returns:
+        At each token the log-probability of the piece's next one, 0 at the last, [S]; the likeliest entry, [S]; and
+        where another piece follows, all log-probabilities behind the last token of the text, [V].
+    """
+    ids = np.asarray(encoded.ids, dtype=np.int64)
+    raised = logits - logits.max(axis=1, keepdims=True)  # [S, V]
+    total = np.log(np.exp(raised).sum(axis=1, dtype=np.float64)).astype(np.float32)  # [S]
+    told = np.zeros(len(ids), dtype=np.float32)
+    told[:-1] = raised[np.arange(len(ids) - 1), ids[1:]] - total[:-1] if len(ids) else 0
+    last = _own_tokens(encoded)[1] - 1
+    behind = raised[last] - total[last] if followed and last >= 0 else np.zeros(0, dtype=np.float32)
+    return np.concatenate([told, raised.argmax(axis=1).astype(np.float32), behind])
+
+
 def prompt_of(text: str) -> str:
     """The beginning of a text, for a model to go on with: a quarter of its words, and few."""
     words = text.split(" ")
@@ -166,15 +183,15 @@ def _own_tokens(encoded: Encoded) -> tuple[int, int]:
 def _prediction(reading: Sequence[Reading], *, characters: int) -> Prediction:
     surprise, said = 0.0, list[float]()
     for one, aim in zip(reading, _next_tokens([one.encoded for one in reading]), strict=True):
+        told, likeliest, behind = _parts(one)
         rows = np.flatnonzero(aim != NO_DECISION)
-        logits = one.logits[rows]  # [n, V]
-        surprise += float(_surprise(logits, aim[rows]).sum())
-        said += logits.argmax(axis=1).tolist()
+        last = _own_tokens(one.encoded)[1] - 1  # another piece says what comes next there
+        surprise -= float(told[rows[rows != last]].sum(dtype=np.float64))
+        surprise -= sum(float(behind[aim[row]]) for row in rows[rows == last])
+        said += likeliest[rows].tolist()
     return (surprise, float(len(said)), float(characters), *map(float, said))
 
 
-def _surprise(logits: NDArray[np.float32], tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Minus the log-probability of these tokens [n] by logits [n, V]."""
-    raised = logits - logits.max(axis=1, keepdims=True)
-    told = np.take_along_axis(raised, tokens[:, None], axis=1)[:, 0].astype(np.float64)
-    return np.asarray(np.log(np.exp(raised, out=raised).sum(axis=1, dtype=np.float64)) - told)
+def _parts(reading: Reading) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    told, likeliest, behind = np.split(reading.logits, [len(reading.encoded), 2 * len(reading.encoded)])
+    return told, likeliest, behind

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -60,7 +61,12 @@ def readings(given: Examples, chosen: Encoder, *, seed: int = 0) -> list[list[Re
 
 
 def predicted(given: Examples, found: Sequence[Sequence[Reading]]) -> list[tuple[float, ...]]:
-    return [cast("tuple[float, ...]", one) for one in text_generation.predictions(found, given)]
+    kept = [[short(one, followed=one is not reading[-1]) for one in reading] for reading in found]
+    return [cast("tuple[float, ...]", one) for one in text_generation.predictions(kept, given)]
+
+
+def short(reading: Reading, *, followed: bool) -> Reading:
+    return replace(reading, logits=text_generation.shortened(reading.encoded, reading.logits, followed))
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -128,6 +134,14 @@ def test_marks_around_a_slice_are_not_to_be_learned() -> None:
     found = aims(examples("ba be bi bo bu"), chosen)
 
     assert found == [[ba, be, bi, bo, NO_DECISION], [NO_DECISION, bu, end, NO_DECISION]]
+
+
+def test_of_a_piece_that_another_follows_one_row_of_logits_is_kept() -> None:
+    chosen, given = encoder(gpt()), examples(LONG)
+    (first, *_, last), entries = readings(given, chosen)[0], chosen.tokenizer.get_vocab_size()
+
+    assert short(first, followed=True).logits.shape == (2 * len(first.encoded) + entries,)
+    assert short(last, followed=False).logits.shape == (2 * len(last.encoded),)
 
 
 def test_a_text_without_tokens_has_no_aims() -> None:
