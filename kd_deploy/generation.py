@@ -25,4 +25,6 @@ class Generation(BaseModel):
     )
     no_repeat_ngram: Annotated[int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
     seed: int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
-    stop: tuple[str, ...] = Field((), description="Texts after which writing ends; they are not part of the answer.")
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="Texts after which writing ends; they are not part of the answer."
+    )

@@ -151,15 +151,18 @@ class Manifest(Part):
     files: dict[Annotated[str, AfterValidator(_inside)], FileRecord] = {}
 
 
-def told(records: tuple[TrainingRecord, ...]) -> tuple[str, ...]:
-    """What a student learned from, stage after stage, as sentences."""
-    if len(records) == 1:
-        return tuple(_told(records[0]))
-    return tuple(f"Stage {number}: {one}" for number, record in enumerate(records, start=1) for one in _told(record))
+def told(records: tuple[TrainingRecord, ...], *, plain: bool = False) -> tuple[str, ...]:
+    """What a student learned from, stage after stage, as sentences; `plain`: the task has no labels."""
+    stages = [tuple(_told(record, plain=plain)) for record in records]
+    if len(stages) == 1:
+        return stages[0]
+    return tuple(f"Stage {number}: {one}" for number, sentences in enumerate(stages, start=1) for one in sentences)
 
 
-def _told(record: TrainingRecord) -> Iterator[str]:
+def _told(record: TrainingRecord, *, plain: bool) -> Iterator[str]:
     texts = f"It learned from {record.labelled} texts with labels and {record.unlabelled} without"
+    if plain:
+        texts = f"It learned from {record.labelled + record.unlabelled} texts"
     left_out = record.labelled + record.unlabelled - record.taking_part
     asked = f"the teacher answered {record.asked} different texts, {record.computed} of them not from the cache"
     yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}."

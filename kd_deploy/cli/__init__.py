@@ -1,6 +1,8 @@
 """The command line: one file per command, and the one place where an error becomes a message and an exit code."""
 
+import errno
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -23,9 +25,10 @@ from kd_deploy.cli import (
     run,
 )
 from kd_deploy.cli.output import hush_libraries
-from kd_deploy.errors import KDDeployError, MissingExtraError
+from kd_deploy.errors import KDDeployError, MissingExtraError, UsageError
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141  # what a shell says of a program that the signal ended
 EXTRAS = {
     "torch": "distill",
     "transformers": "distill",
@@ -65,8 +68,16 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
         hush_libraries()
         try:
             command(*args, **options)
+            sys.stdout.flush()
         except KeyboardInterrupt:
             _fail("interrupted", "the same command goes on where it can", INTERRUPTED)
+        except BrokenPipeError:  # whoever reads has seen enough; what is still held back has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(CLOSED_PIPE)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            hint = "free some space, or choose another place" if error.errno == errno.ENOSPC else ""
+            _fail(f"{place}{error.strerror or error}", hint, UsageError.exit_code)
 
     return guarded
 

@@ -27,7 +27,7 @@ def command(
     from kd_deploy.pipeline.rows import rows_for
     from kd_deploy.pipeline.targets import resolve
 
-    targets = [resolve(against, role="teacher", name="teacher")] if against else []
+    targets = [resolve(against, role="teacher")] if against else []
     targets.append(replace(resolve(model), task=task))
     with speaking(quiet=quiet):
         rows_given = rows_for(model, data, columns=columns_of(columns), task=task)

@@ -29,7 +29,7 @@ def command(
 
 def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
     from kd_deploy.manifest import told
-    from kd_deploy.tasks.registry import TASKS
+    from kd_deploy.tasks.registry import TASKS, is_plain
 
     one = bundle.manifest
     lines = [
@@ -47,7 +47,7 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
         f"teacher: {one.lineage.teacher or 'none'}; objective: {', '.join(one.lineage.objective) or 'none'}",
         f"made: {one.created} by kd-deploy {one.kd_deploy}",
     ]
-    lines += told(one.training)
+    lines += told(one.training, plain=is_plain(TASKS[one.task]))
     lines += [f"validation {name}: {value:.4f}" for name, value in one.metrics.items()]
     for name, task in one.tasks.items():
         lines += [f"task {name}: {sentence}" for sentence in told(task.training)]

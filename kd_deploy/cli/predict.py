@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
@@ -48,7 +48,7 @@ def command(
     """Answer texts: one JSON line per input, in their order."""
     from kd_deploy.pipeline.targets import bundle_form
     from kd_deploy.runtime.loading import load
-    from kd_deploy.tasks.registry import task_of
+    from kd_deploy.tasks.registry import task_of, writes
 
     path, form = bundle_form(bundle, precision)
     with load(path, precision=form, provider=provider, threads=threads, task=task) as predictor:
@@ -67,6 +67,8 @@ def command(
         if asked:
             predictor.writer.settings = changed(predictor.writer.settings, asked)
         inputs = given(texts, kind) if texts else read_lines(sys.stdin.buffer, kind)
+        if writes(predictor.labels):
+            inputs = checked(inputs, predictor.writer.check, arguments=bool(texts))
         if stream:
             for number, one in enumerate(inputs):
                 show_pieces(predictor.writer.stream(one), number, as_json=as_json)
@@ -93,6 +95,25 @@ def changed(settings: "Generation", asked: "Mapping[str, object]") -> "Generatio
         option = f"--{str(fault['loc'][0]).replace('_', '-')}"
         hint = fault["msg"].replace("Input should be", "it should be")
         raise UsageError(f"{option} {fault['input']} is none to write by", hint=hint) from error
+
+
+def checked(
+    inputs: "Iterable[TextInput]", check: "Callable[[TextInput], None]", *, arguments: bool
+) -> "Iterator[TextInput]":
+    """The inputs, each one once it is known that it can be answered.
+
+    Raises:
+        UsageError: One of the arguments cannot; its number, from 1, is named.
+        DataError: A line of stdin cannot.
+    """
+    for number, one in enumerate(inputs, start=1):
+        try:
+            check(one)
+        except UsageError as error:
+            if arguments:
+                raise UsageError(f"text {number}: {error}", hint=error.hint) from error
+            raise DataError(f"stdin line {number}: {error}", hint=error.hint) from error
+        yield one
 
 
 def show_pieces(pieces: "Iterator[str]", number: int, *, as_json: bool) -> None:
@@ -157,7 +178,7 @@ def _object(line: str, number: int, task: "Task") -> "TextInput":
     hint = f"write {{{shape}}}{pairs}; a text that starts with a brace goes in that form too"
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"stdin line {number} starts with a brace and is not JSON", hint=hint) from error
     paired = value.get(PAIR) is not None and PAIR not in names
     if paired and not may_pair:

@@ -15,6 +15,7 @@ from kd_deploy.files import sha256_file
 UTF8_BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 CUT_OFF = "the file seems cut off: copy or download it again"
+LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
 ONE_OBJECT = 'give one object per line, as in {"text": "...", "label": "..."}'
 
 
@@ -95,6 +96,7 @@ def _object(line: str, *, place: str) -> dict[str, object]:
 
 def _records(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     # Strict: a quote that is never closed would otherwise swallow the rest of the file in silence.
+    csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(_without_nul(path, source), delimiter=delimiter, strict=True)
     while True:
         start = reader.line_num + 1

@@ -1,6 +1,8 @@
 """What can be known to fail before anything is trained: students and terms that do not fit the teacher."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from transformers import AutoConfig
@@ -18,11 +20,13 @@ from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import starts_fresh, writing_config
 from kd_deploy.distill.terms import Ground, build_objective
+from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, ScratchModel, Student, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
-from kd_deploy.tasks.heads import speaking_of
+from kd_deploy.tasks.heads import MAIN, speaking_of
 from kd_deploy.tasks.registry import TASKS
+from kd_deploy.tasks.task import LabelSpace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -53,13 +57,21 @@ def teacher_labels(teacher: Teacher, task: str) -> tuple[str, ...]:
     return labels.names
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxyType({})) -> None:
     """Refuse a student or a term that does not fit the teacher, from their sizes alone.
+
+    Args:
+        recipe: What is to be done.
+        labels: The classes of each task, where its rows have been read.
 
     Raises:
         RecipeError: Layers, widths or terms that do not fit.
+        MissingExtraError: A tracker that is not installed.
     """
     _check_one_process(recipe)
+    for training in (recipe.teacher.finetune if recipe.teacher else None, *recipe.stages):
+        if training:
+            require_trackers(training)
     _check_entries(recipe)
     check_filling(recipe)
     config = _teacher_config(recipe)
@@ -70,16 +82,16 @@ def check_recipe(recipe: Recipe) -> None:
     student = _expected(recipe.student, config, task=recipe.task)
     if student is None:
         return
-    _check_terms(recipe, student, config)
+    _check_terms(recipe, student, config, labels.get(MAIN))
     for name in recipe.tasks:
         with speaking_of(name):
             task = recipe.of_task(name)
             teacher = _teacher_config(task)
             if teacher is not None:
-                _check_terms(task, student, teacher)
+                _check_terms(task, student, teacher, labels.get(name))
 
 
-def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") -> None:
+def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", labels: LabelSpace | None) -> None:
     shapes = (student, shape_of_config(teacher))
     if recipe.task in WRITING:  # no attention of theirs can be read
         shapes = (replace(shapes[0], heads=None), replace(shapes[1], heads=None))
@@ -88,6 +100,8 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig") ->
         teacher=shapes[1],
         level=TASKS[recipe.task].LEVEL,
         answers=TASKS[recipe.task].ANSWERS,
+        several=bool(labels and labels.is_multi),
+        classes=len(labels.names) if labels else None,
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
     for stage in recipe.stages:

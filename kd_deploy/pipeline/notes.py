@@ -2,6 +2,7 @@
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
+from kd_deploy.tasks.registry import TASKS, is_plain
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import Examples
 
@@ -29,7 +30,7 @@ def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[s
     manifest = student.manifest
     if teacher and teacher.manifest.task != manifest.task:
         found.append(WORDLESS)
-    found += told(manifest.training)
+    found += told(manifest.training, plain=is_plain(TASKS[manifest.task]))
     further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
     return (*found, *further)
 

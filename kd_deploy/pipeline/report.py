@@ -53,7 +53,7 @@ def report_on(places: Sequence[Path]) -> Report:
         raise BenchmarkError(
             f"{places[0]} and {places[-1]} were evaluated on different rows", hint="report on each by itself"
         )
-    names = [place.resolve().name if len(places) > 1 else "" for place in places]
+    names = _names(places)
     reports = [_of_one(one, name=name) for one, name in zip(found, names, strict=True)]
     # A run's targets are held against its own teacher and its own control: another run had another hour.
     first = max(reports, key=lambda one: one.data.n)
@@ -67,6 +67,18 @@ def report_on(places: Sequence[Path]) -> Report:
         samples=tuple(chain.from_iterable(one.samples for one in reports)),
         notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
     )
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """What the targets of each place carry: its folder's name, its path where folders are called alike."""
+    if len(places) == 1:
+        return [""]
+    whole = [place.resolve() for place in places]
+    twice = next((place for place in whole if whole.count(place) > 1), None)
+    if twice:
+        raise UsageError(f"{twice} is named twice", hint="name each run once")
+    short = [place.name for place in whole]
+    return [str(place) if short.count(place.name) > 1 else place.name for place in whole]
 
 
 def _of_one(found: _Found, *, name: str) -> Report:

@@ -1,10 +1,11 @@
 """finetune → distill → export → evaluate → benchmark → report: one recipe, one folder, resumable."""
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_deploy.errors import RecipeError
+from kd_deploy.errors import RecipeError, UsageError
 from kd_deploy.files import locked, require_ours, write_text
 from kd_deploy.pipeline.resume import STATE, Stages
 from kd_deploy.pipeline.running import Running
@@ -13,6 +14,7 @@ from kd_deploy.report.compare import compare
 from kd_deploy.report.model import Report
 from kd_deploy.report.render import write_report
 from kd_deploy.runtime.session import find_provider
+from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 
@@ -48,9 +50,11 @@ def run(
         notes: What the report must say of the data.
 
     Raises:
+        UsageError: The folder holds something else, or a run for another task.
         KDDeployError: Of the stage that failed; what earlier stages wrote stays.
     """
     require_ours(output, marker=RESOLVED)
+    _require_task(output / RESOLVED, recipe.task)
     with locked(output):
         stages = Stages(output)
         if fresh:
@@ -66,6 +70,18 @@ def run(
     return Ran(folder=output, report=report, files=files)
 
 
+def _require_task(resolved: Path, task: str) -> None:
+    """Refuse a folder that holds what was made for another task, and would be replaced."""
+    if not resolved.is_file():
+        return
+    found = re.search(r"^task: (\S+)$", resolved.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if found and found[1] != task:
+        raise UsageError(
+            f"{resolved.parent} holds a run for {found[1]}, and this recipe is for {task}",
+            hint="choose another folder with --output, or remove that one",
+        )
+
+
 def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     # Everything that can be known to fail at the end is asked before anything is trained.
     from kd_deploy.distill.check import check_recipe, teacher_labels
@@ -78,4 +94,5 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     check_recipe(recipe)
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task))
     further = read_further(recipe, splits)
+    check_recipe(recipe, {MAIN: splits.labels, **{name: one.labels for name, one in further.items()}})
     return Running(recipe=recipe, output=output, stages=stages, splits=splits, further=further)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kd_deploy import __version__, measurement_store, progress
-from kd_deploy.bundle import Bundle
+from kd_deploy.bundle import PRECISIONS, Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_text
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
@@ -54,7 +54,8 @@ class Running:
         student = self._trained("student", teacher, taught)
         control = self._trained("control", teacher, taught) if self.recipe.control else None
         student = self._exported("student", student)
-        forms = [one for one in self.recipe.export.precisions if one in student.manifest.graphs]
+        wanted = set(self.recipe.export.precisions) & set(student.manifest.graphs)
+        forms = [one for one in PRECISIONS if one in wanted]  # last the one that answers where nobody chooses
         made: list[Target] = []
         if control:
             made += [bundle_target(control, form="torch", role="control", name="control")]

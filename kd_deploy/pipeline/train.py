@@ -55,6 +55,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     processes.join()
     with locked(output):
         job = _job(recipe, output)
+        check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
         teachers = {name: _teacher(job.of_task(name)) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(job)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kd_deploy.errors import BenchmarkError
 from kd_deploy.measurement import worth
 from kd_deploy.report.model import Baseline, Change, Report, Target
 from kd_deploy.report.reasons import join_reasons
@@ -16,7 +17,15 @@ def against_baseline(report: Report, baseline: Report) -> Report:
 
     Targets are matched by name, provider and threads. A quality on other rows is not compared; times
     of another machine are, with a note.
+
+    Raises:
+        BenchmarkError: The two are about different tasks.
     """
+    if report.task != baseline.task:
+        raise BenchmarkError(
+            f"the earlier report is about {baseline.task}, and this one about {report.task}",
+            hint="give an earlier report of the same task",
+        )
     changes = tuple(_changes(report, baseline))
     return replace(
         report,

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from kd_deploy.measurement import LOWER_IS_BETTER
 from kd_deploy.report.cells import Cell, percent, points, ratio_text, words
 from kd_deploy.report.model import Comparison, Report
-from kd_deploy.report.roles import judged_student
+from kd_deploy.report.roles import judged_student, main_quality
 
 
 def headline(report: Report) -> tuple[Cell, ...]:
@@ -14,9 +15,10 @@ def headline(report: Report) -> tuple[Cell, ...]:
     if compared is None:
         return (words("No student was held against a teacher."),)
     clauses = list(_clauses(compared, report.main_metric))
+    verdict = (*_harm(compared, report), *_gates(report, compared.target))
     if not clauses:
-        return (*_alone(compared, report), *_gates(report))
-    return (words(f"{compared.target} "), *_listed(clauses), words("."), *_gates(report))
+        return (*_alone(compared, report), *verdict)
+    return (words(f"{compared.target} "), *_listed(clauses), words("."), *verdict)
 
 
 def headline_text(report: Report) -> str:
@@ -35,7 +37,10 @@ def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
 
 
 def _clauses(compared: Comparison, metric: str) -> Iterator[tuple[Cell, ...]]:
-    if compared.retained is not None:
+    if compared.retained and metric in LOWER_IS_BETTER:
+        times = Cell(text=f"{1 / compared.retained:.3f}", value=1 / compared.retained)
+        yield (words("has "), times, words(f" times the {compared.against}'s {metric}"))
+    elif compared.retained is not None:
         yield (words("keeps "), percent(compared.retained), words(f" of the {compared.against}'s {metric}"))
     if compared.speedup is not None:
         speedup = Cell(text=ratio_text(compared.speedup), value=compared.speedup)
@@ -57,9 +62,24 @@ def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:
         yield from clause
 
 
-def _gates(report: Report) -> Iterator[Cell]:
-    missed = [gate.name for gate in report.gates if not gate.passed]
-    if missed:
-        yield words(f" It does not pass {', '.join(missed)}.", state="failed")
-    elif report.gates:
+def _harm(compared: Comparison, report: Report) -> Iterator[Cell]:
+    """What nobody should overlook: a teacher that is worth nothing, a student that was better off without one."""
+    teacher = next((one for one in report.targets if one.name == compared.against), None)
+    if main_quality(teacher, report.main_metric) == 0:
+        yield words(f" The {compared.against}'s {report.main_metric} is 0: there was nothing to learn.", state="failed")
+    same = compared.target.rpartition("/")[0]
+    taught = next((one for one in report.differences if one.student.rpartition("/")[0] == same), None)
+    if taught and taught.points is not None and taught.high is not None and taught.high < 0:
+        lost = f" Distillation cost it {-taught.points:.2f} points of {taught.metric}: on labels alone it is better."
+        yield words(lost, state="failed")
+
+
+def _gates(report: Report, target: str) -> Iterator[Cell]:
+    missed: dict[str | None, list[str]] = {}
+    for gate in report.gates:
+        if not gate.passed:
+            missed.setdefault(gate.target, []).append(gate.name)
+    if any(gate.target == target for gate in report.gates) and target not in missed:
         yield words(" It passes every gate.", state="passed")
+    for name, gates in missed.items():
+        yield words(f" {'It' if name in (target, None) else name} does not pass {', '.join(gates)}.", state="failed")

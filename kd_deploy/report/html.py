@@ -7,7 +7,7 @@ from kd_deploy.errors import MissingExtraError
 from kd_deploy.report.charts import charts
 from kd_deploy.report.headline import headline
 from kd_deploy.report.model import Report
-from kd_deploy.report.prose import READING, records
+from kd_deploy.report.prose import reading, records
 from kd_deploy.report.tables import gates_table, summary_table, tables
 
 TEMPLATE = "report.html.jinja"
@@ -33,5 +33,5 @@ def to_html(report: Report) -> str:
         tables=tables(report),
         charts=charts(report),
         records=records(report),
-        reading=READING,
+        reading=reading(report),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from kd_deploy.report.headline import headline_text
 from kd_deploy.report.model import Report
-from kd_deploy.report.prose import READING, records
+from kd_deploy.report.prose import reading, records
 from kd_deploy.report.table import Table
 from kd_deploy.report.tables import gates_table, summary_table, tables
 
@@ -37,7 +37,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"\n## {title}\n"
         yield from (f"- {escape(name)}: {escape(cell.text)}" for name, cell in facts)
     yield "\n## How to read it\n"
-    yield from (f"- {escape(line)}" for line in READING)
+    yield from (f"- {escape(line)}" for line in reading(report))
 
 
 def _grid(table: Table) -> Iterator[str]:

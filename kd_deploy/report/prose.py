@@ -1,17 +1,23 @@
 """What surrounds the tables: the machine, the data, and how the figures are to be read."""
 
+from kd_deploy.measurement import LOWER_IS_BETTER
 from kd_deploy.report import cells
 from kd_deploy.report.cells import Cell
 from kd_deploy.report.model import Report
 
 Facts = tuple[tuple[str, Cell], ...]
 
+ALIKE = {  # how two models' answers to the same rows are compared
+    "text-classification": "the share of rows to which the target gives the teacher's own answer",
+    "token-classification": "the share of words that the target tags as the teacher does",
+    "question-answering": "the mean F1 between the words of the target's answer and of the teacher's",
+    "sentence-similarity": "Spearman's correlation between the target's scores and the teacher's",
+    "sentence-embedding": "how alike the target's vectors are to the teacher's, or the likeness of pairs that both see",
+    "fill-mask": "the share of hidden words for which the target says what the teacher says",
+    "text2text": "how alike the target's texts are to the teacher's: 1 where they are equal, else their chrF",
+    "text-generation": "the share of tokens after which the target says the same next one as the teacher",
+}
 READING = (
-    (
-        "retained is the target's main metric divided by the teacher's. low and high bound it: rows of the test data "
-        "are drawn with replacement many times, the same rows for every target, and the middle of the results is kept."
-    ),
-    "agreement is the share of rows to which the target gives the teacher's own answer.",
     (
         "p50 ms is the median time from a text to its answer, one text at a time, tokenising included; "
         "speedup is the teacher's over the target's, on the same provider with as many threads."
@@ -31,6 +37,21 @@ READING = (
     ),
     "MB is a million bytes, MiB is a mebibyte. A dash is a figure that was not measured; a table says why.",
 )
+
+
+def reading(report: Report) -> tuple[str, ...]:
+    """How the figures of a report are to be read, line by line."""
+    metric = report.main_metric
+    less = f"the teacher's {metric} divided by the target's, since less of it is better"
+    retained = less if metric in LOWER_IS_BETTER else f"the target's {metric} divided by the teacher's"
+    return (
+        (
+            f"retained is {retained}. low and high bound it: rows of the test data are drawn with replacement many "
+            "times, the same rows for every target, and the middle of the results is kept."
+        ),
+        f"agreement is {ALIKE[report.task]}.",
+        *READING,
+    )
 
 
 def records(report: Report) -> tuple[tuple[str, Facts], ...]:

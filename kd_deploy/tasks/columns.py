@@ -1,5 +1,6 @@
 """Columns of a table as a task reads them: texts, pairs of texts, names of classes."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,13 +58,23 @@ def few(names: Sequence[str], *, most: int = 8) -> str:
 def _several(table: Table, row: int) -> tuple[str, ...]:
     value = table.columns["labels"][row]
     if isinstance(value, str):
-        value = [part for part in value.split(SEPARATOR) if part]
+        value = _written_out(value)
     if not isinstance(value, list | tuple | np.ndarray):
         raise DataError(
             f"{table.place(row)}: labels is {value!r}, not a list of classes",
             hint=f"write a JSON list, or names joined by {SEPARATOR}",
         )
     return tuple(dict.fromkeys(_label(table, one, row) for one in value))
+
+
+def _written_out(cell: str) -> list[object]:
+    """The classes that a cell of a CSV names: a JSON list, as other tools write them, or names with bars between."""
+    if cell.lstrip().startswith("["):
+        try:
+            return list(json.loads(cell))
+        except (ValueError, RecursionError):
+            pass  # names may begin with a bracket
+    return [part.strip() for part in cell.split(SEPARATOR) if part.strip()]
 
 
 def _label(table: Table, value: object, row: int) -> str:

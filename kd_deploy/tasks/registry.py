@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from kd_deploy.recipe.fitting import WRITING
+from kd_deploy.recipe.fitting import WITHOUT_LABELS, WRITING
 from kd_deploy.tasks import (
     fill_mask,
     question_answering,
@@ -60,6 +60,11 @@ def names_tokens(labels: LabelSpace) -> bool:
 def writes(labels: LabelSpace) -> bool:
     """Whether the answers are texts that a model writes token by token."""
     return labels.task in WRITING
+
+
+def is_plain(task: Task) -> bool:
+    """Whether a row of the task is a text alone, and nothing is said of it that a model is to learn."""
+    return task.NAME in WITHOUT_LABELS or (task.REQUIRED == task.INPUTS and not task.OPTIONAL)
 
 
 def judged_by_what_is_written(task: Task) -> bool:

@@ -96,6 +96,7 @@ def test_predict_streams_lines_and_json_lines(ran: Path, cli: Cli, monkeypatch: 
         (b"{not json", "is not JSON"),
         (b"R\xfcckgabe", "not UTF-8"),
         (b'{"text": 5}', "no text"),
+        (b'{"text": ' + 100_000 * b"[", "is not JSON"),
     ],
 )
 def test_predict_says_which_line_is_wrong(
@@ -143,10 +144,11 @@ def test_evaluate_prints_metrics_and_agreement(ran: Path, desk: Path, cli: Cli) 
 
     targets = json.loads(outcome.out)["targets"]
     report = {one["name"]: one for one in read_json(ran / "report.json")["targets"]}
-    assert [one["name"] for one in targets] == ["teacher", "student-int8"]
+    assert [one["name"] for one in targets] == ["teacher-torch", "student-int8"]
     assert targets[1]["quality"]["accuracy"] == report["student-int8"]["quality"]["accuracy"]
     assert targets[1]["agreement"] == report["student-int8"]["agreement"]
     assert "accuracy" in cli("evaluate", ran / "student", "--data", data).out
+    assert "teacher-int8" in cli("evaluate", ran / "student", "--data", data, "--against", ran / "teacher").out
 
 
 def test_evaluate_names_the_row_with_an_unknown_label(ran: Path, cli: Cli, tmp_path: Path) -> None:
@@ -187,6 +189,43 @@ def test_two_runs_are_each_held_against_their_own_teacher(ran: Path, cli: Cli, t
         ("out/student", "out/control"),
         ("other/student", "other/control"),
     ]
+
+
+def test_runs_in_folders_of_one_name_go_by_their_paths(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    other = shutil.copytree(ran, tmp_path / "elsewhere" / ran.name)
+
+    outcome = cli("report", ran, other, "--output", tmp_path / "report", "--json")
+
+    names = [one["name"] for one in json.loads(outcome.out)["targets"]]
+    assert {name.rpartition("/")[0] for name in names} == {str(ran.resolve()), str(other.resolve())}
+    twice = cli("report", ran, ran, "--output", tmp_path / "report")
+    assert (twice.code, "is named twice" in twice.err) == (2, True)
+
+
+def test_whoever_closes_a_pipe_gets_no_traceback(ran: Path, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("where is my parcel\n" * 20_000, encoding="utf-8")
+    told = f"{sys.executable} -m kd_deploy predict {ran / 'student'} < {texts} | head -1; echo ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(["bash", "-c", told], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[1:] == ["141"]
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_full_disk_is_one_sentence(ran: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kd_deploy", "predict", str(ran / "student"), "hello"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "error: No space left on device"
 
 
 def test_report_leaves_a_folder_of_others_alone(ran: Path, cli: Cli, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_the_teacher_is_evaluated_beside_the_student(made: Made, cli: Cli) -> No
 
     assert outcome.code == 0, outcome.err
     first, *_ = json.loads(outcome.out)["targets"]
-    assert first["name"] == "teacher"
+    assert first["name"] == "teacher-int8"
 
 
 def test_inspect_shows_the_bundle(made: Made, cli: Cli) -> None:

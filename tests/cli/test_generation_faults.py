@@ -242,7 +242,25 @@ def test_a_prompt_without_room_is_refused_with_its_length(form: str, base: Path,
     outcome = cli("predict", f"{student_of('gpt2', base)}:{form}", LONG)
 
     room = tiny_writers.LENGTH - 1
-    assert_refused(outcome, 2, "input 0 is a prompt of", f"the model has room for {room} before an answer", "shorten")
+    assert_refused(outcome, 2, "text 1: a prompt has", f"the model has room for {room} before an answer", "shorten")
+
+
+def test_a_line_without_a_word_is_named_and_those_before_it_are_answered(
+    base: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"my cat\na girl\n\nthe dog\n")))
+
+    outcome = cli("predict", student_of("gpt2", base))
+
+    assert outcome.code == 4
+    assert len(outcome.lines) == 2
+    assert "stdin line 3: an empty text gives nothing to begin with" in outcome.err
+
+
+def test_an_empty_stop_is_none(base: Path, cli: Cli) -> None:
+    outcome = cli("predict", student_of("gpt2", base), "my cat", "--stop", "")
+
+    assert_refused(outcome, 2, "--stop", "at least 1 character")
 
 
 @pytest.mark.parametrize("kind", ["bart", "lstm"])
@@ -262,7 +280,9 @@ def test_writing_ends_where_positions_end(kind: str, base: Path, cli: Cli) -> No
 
 
 def test_there_is_nothing_to_go_on_with(base: Path, cli: Cli) -> None:
-    assert_refused(cli("predict", student_of("gpt2", base), ""), 2, "input 0 is empty", "give it a word")
+    outcome = cli("predict", student_of("gpt2", base), "")
+
+    assert_refused(outcome, 2, "text 1: an empty text gives nothing to begin with", "give it a word")
 
 
 @pytest.mark.parametrize("kind", tiny_writers.KINDS)

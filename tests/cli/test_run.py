@@ -120,6 +120,37 @@ def test_a_folder_that_is_not_ours_is_left_alone(desk: Path, cli: Cli, tmp_path:
     assert [path.name for path in theirs.iterdir()] == ["thesis.txt"]
 
 
+def test_a_run_for_another_task_is_not_replaced(ran: Path, desk: Path, cli: Cli, tmp_path: Path) -> None:
+    copied = shutil.copytree(ran, tmp_path / "again")
+    recipe = small_recipe(desk, task="fill-mask", student={"architecture": "transformer", "layers": 1})
+
+    outcome = cli("run", write_recipe(tmp_path / "recipe.yaml", recipe), "--output", copied)
+
+    assert outcome.code == 2
+    assert "holds a run for text-classification, and this recipe is for fill-mask" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("distill", "code", "told"),
+    [
+        ({"objective": [{"term": "decoupled"}]}, 3, "decoupled needs one label a text"),
+        ({"objective": [{"term": "soft_targets", "standardise": True}]}, 3, "standardise"),
+        ({"report_to": ["mlflow"]}, 9, "mlflow"),
+    ],
+)
+def test_what_the_labels_do_not_allow_is_refused_before_a_teacher_is_trained(
+    distill: dict[str, object], code: int, told: str, cli: Cli, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,labels\n" + 30 * "some text,a|b\nmore text,a\n", encoding="utf-8")
+    recipe = small_recipe(tmp_path, data={"train": str(rows), "max_length": 16}, distill=distill)
+
+    outcome = cli("run", write_recipe(tmp_path / "recipe.yaml", recipe), "--output", tmp_path / "out")
+
+    assert (outcome.code, told in outcome.err) == (code, True), outcome.err
+    assert not (tmp_path / "out" / "teacher").exists()
+
+
 def test_every_fault_of_a_recipe_is_listed_at_once(desk: Path, cli: Cli, tmp_path: Path) -> None:
     document = small_recipe(desk, student={"architecture": "bilstm", "hiden_size": 3}, export={"precisions": ["int3"]})
     del document["version"]

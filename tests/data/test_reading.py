@@ -420,3 +420,12 @@ def test_a_slip_of_the_pen_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypa
     with pytest.raises(DataError, match=r"there is no data file mood\.cvs") as caught:
         read_table("mood.cvs", columns={}, required=("text",))
     assert caught.value.hint == "did you mean mood.csv?"
+
+
+def test_a_field_of_any_length_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f'text,label\n"{200_000 * "a"}",x\n', encoding="utf-8")
+
+    found = read_table(str(path), columns={}, required=("text",), optional=("label",), split="train")
+
+    assert len(str(found.columns["text"][0])) == 200_000

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from kd_deploy.errors import BenchmarkError
 from kd_deploy.report.baseline import against_baseline
 from tests.report.samples import INT8, TEACHER, TORCH, benchmarked, evaluated, evaluation, measured, report
 
@@ -42,3 +43,8 @@ def test_another_machine_is_noted() -> None:
     then = replace(report(), environment=replace(report().environment, cpu="another one"))
 
     assert any("another one" in note for note in against_baseline(report(), then).notes)
+
+
+def test_a_report_about_another_task_is_no_baseline() -> None:
+    with pytest.raises(BenchmarkError, match="about text2text, and this one about text-classification"):
+        against_baseline(report(), replace(report(), task="text2text"))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from kd_deploy.recipe import Gates
 from kd_deploy.report.headline import headline_text
 from tests.report.samples import (
@@ -50,3 +52,29 @@ def test_without_a_teacher_the_control_says_what_was_taught() -> None:
     assert headline_text(made).startswith(
         f"student-int8 has no teacher beside it; what one taught it adds {points:+.2f} points of accuracy to labels"
     )
+
+
+def test_a_student_that_was_better_off_without_a_teacher_is_said_to_be() -> None:
+    targets = (evaluated(TEACHER), evaluated(CONTROL, right=190), evaluated(TORCH), evaluated(INT8, right=150))
+
+    told = headline_text(report(evaluation(*targets)))
+
+    assert " Distillation cost it 6.00 points of accuracy: on labels alone it is better." in told
+    assert "Distillation cost" not in headline_text(report())
+
+
+def test_a_teacher_that_is_worth_nothing_is_named() -> None:
+    nothing = replace(evaluated(TEACHER), quality={"accuracy": 0.0, "macro_f1": 0.0})
+
+    told = headline_text(report(evaluation(nothing, evaluated(INT8)), benchmarked(measured(TEACHER), measured(INT8))))
+
+    assert " The teacher's accuracy is 0: there was nothing to learn." in told
+
+
+def test_the_gates_of_another_run_are_told_by_its_name() -> None:
+    made = report(gates=Gates(min_retained=0.9))
+    other = replace(made.gates[0], target="other/student-int8", passed=False)
+
+    told = headline_text(replace(made, gates=(other, *made.gates)))
+
+    assert told.endswith(" It passes every gate. other/student-int8 does not pass min_retained.")

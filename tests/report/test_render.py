@@ -15,8 +15,10 @@ from kd_deploy.report.document import to_document
 from kd_deploy.report.html import to_html
 from kd_deploy.report.markdown import to_markdown
 from kd_deploy.report.model import Report
+from kd_deploy.report.prose import reading
 from kd_deploy.report.render import write_report
 from kd_deploy.report.tables import summary_table
+from kd_deploy.tasks.registry import TASKS
 from tests.report.samples import (
     INT8,
     TEACHER,
@@ -193,3 +195,14 @@ def test_the_summary_has_the_columns_of_the_terminal() -> None:
 
 def test_provider_and_threads_are_shown_where_they_differ() -> None:
     assert summary_table(FULL).columns[3:5] == ("provider", "threads")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_says_how_its_answers_are_compared(task: str) -> None:
+    assert any(line.startswith("agreement is ") for line in reading(replace(report(), task=task)))
+
+
+def test_less_of_a_perplexity_is_kept_by_more() -> None:
+    assert reading(replace(report(), main_metric="perplexity"))[0].startswith(
+        "retained is the teacher's perplexity divided by the target's"
+    )

@@ -67,7 +67,16 @@ def test_labels_become_ids_in_a_fixed_order(
     assert examples.targets == targets
 
 
-@pytest.mark.parametrize("labels", [[["b", "a"], [], ["b"]], ["b|a", "", "b"], [("b", "a", "b"), (), np.array(["b"])]])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [["b", "a"], [], ["b"]],
+        ["b|a", "", "b"],
+        ["b | a", " ", "b "],
+        ['["b", "a"]', "[]", '["b"]'],
+        [("b", "a", "b"), (), np.array(["b"])],
+    ],
+)
 def test_several_labels_are_lists_or_joined_names(labels: list[Any]) -> None:
     examples = read(table(labels=labels))
 

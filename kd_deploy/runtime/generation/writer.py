@@ -86,6 +86,15 @@ class Writer:
         draft = self._draft(encoded[0], 0, settings=chosen)
         return self._pieces(encoded, draft, settings=chosen)
 
+    def check(self, text: TextInput, settings: Generation | None = None) -> None:
+        """Refuse an input that nothing can be written for.
+
+        Raises:
+            UsageError: It is empty, a pair, or longer than the model has positions for.
+        """
+        (encoded,) = self._encode([text])
+        self._draft(encoded, 0, settings=_checked(settings or self.settings))
+
     def close(self) -> None:
         """Give the model's memory back."""
         self._decoder.close()
@@ -116,16 +125,15 @@ class Writer:
         if self._encoder.marks.starts:
             found = self._encoder.encode_all(inputs)
         else:
-            found = [self._prompt(text, number) for number, text in enumerate(inputs)]
-        for number, one in enumerate(found):
-            if not one.ids:
-                raise UsageError(f"input {number} is empty, and there is nothing to begin with", hint="give it a word")
+            found = [self._prompt(text) for text in inputs]
+        if not all(one.ids for one in found):
+            raise UsageError("an empty text gives nothing to begin with", hint="give it a word")
         return found
 
-    def _prompt(self, text: TextInput, number: int) -> Encoded:
+    def _prompt(self, text: TextInput) -> Encoded:
         # Never cut: what stands last in a prompt is what the answer follows.
         if not isinstance(text, str):
-            raise UsageError(f"input {number} is a pair of texts, not a prompt", hint="join the two")
+            raise UsageError(f"a pair of texts is no prompt: {text[0][:60]!r}", hint="join the two")
         encoding = self._encoder.tokenizer.encode(utf8(text))
         ids, type_ids = list(encoding.ids), list(encoding.type_ids)
         for rest in encoding.overflowing:
@@ -140,8 +148,7 @@ class Writer:
         limit = settings.max_new_tokens if room is None else min(settings.max_new_tokens, room - len(given))
         if limit < 1:
             raise UsageError(
-                f"input {number} is a prompt of {len(given)} tokens, and the model has room for "
-                f"{(room or 0) - 1} before an answer",
+                f"a prompt has {len(given)} tokens, and the model has room for {(room or 0) - 1} before an answer",
                 hint="shorten the prompt",
             )
         return Draft(

@@ -116,9 +116,9 @@ def test_writing_ends_where_positions_end() -> None:
 def test_a_prompt_without_room_is_refused_with_its_real_length(limit: int) -> None:
     writer = Writer(Chain(random_table(0), room=8), encoder_of(words(), max_length=limit), PLAIN)
 
-    with pytest.raises(UsageError, match="input 1 is a prompt of 11 tokens, and the model has room for 7 before"):
+    with pytest.raises(UsageError, match="a prompt has 11 tokens, and the model has room for 7 before"):
         writer.write(["w3", " ".join(["w4"] * 11)])
-    with pytest.raises(UsageError, match="prompt of 8 tokens"):
+    with pytest.raises(UsageError, match="a prompt has 8 tokens"):
         writer.stream(" ".join(["w4"] * 8))
 
 
@@ -139,9 +139,9 @@ def test_a_source_is_cut_as_everywhere() -> None:
 
 
 def test_inputs_that_cannot_be_gone_on_with_are_refused() -> None:
-    with pytest.raises(UsageError, match="input 1 is empty"):
+    with pytest.raises(UsageError, match="an empty text gives nothing"):
         chain().write(["w3", ""])
-    with pytest.raises(UsageError, match="input 0 is a pair"):
+    with pytest.raises(UsageError, match="a pair of texts is no prompt"):
         chain().write([("w3", "w4")])
     with pytest.raises(UsageError, match="3 beams follow the likeliest texts"):
         chain().write(["w3"], Generation(beams=3, temperature=0.5))
