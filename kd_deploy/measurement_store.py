@@ -10,6 +10,7 @@ from kd_deploy.errors import BenchmarkError
 from kd_deploy.files import write_text
 
 Noun = TypeVar("Noun")
+NAMES = {"Benchmarked": "benchmark", "Evaluation": "evaluation", "Report": "report"}  # as a user knows them
 
 
 def save(path: Path, noun: object) -> None:
@@ -40,7 +41,8 @@ def load(path: Path, kind: type[Noun]) -> Noun:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
         raise BenchmarkError(
-            f"{path} holds no {kind.__name__}: {_first_fault(error)}", hint="write it again"
+            f"{path} is no {NAMES[kind.__name__]} of kd-deploy: {_first_fault(error)}",
+            hint="give a JSON file that kd-deploy wrote, or write it again",
         ) from error
 
 

@@ -36,6 +36,7 @@ def command(
     from kd_deploy.benchmark.run import benchmark
     from kd_deploy.pipeline.rows import task_of_all, texts_of
     from kd_deploy.pipeline.targets import resolve
+    from kd_deploy.tasks.registry import as_asked
 
     targets = [resolve(one, name=one) for one in models]
     specs = [
@@ -45,7 +46,7 @@ def command(
         for target in targets
     ]
     task = task_of_all(targets)
-    inputs = texts_of(data, columns=columns_of(columns), task=task) if data else task.SAMPLE
+    inputs = texts_of(data, columns=columns_of(columns), task=task) if data else as_asked(task.SAMPLE, task)
     with speaking(quiet=quiet):
         made = benchmark(specs, inputs=inputs, settings=settings, command=command_line())
     if output:

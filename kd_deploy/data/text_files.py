@@ -16,7 +16,7 @@ UTF8_BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
 CUT_OFF = "the file seems cut off: copy or download it again"
 LONGEST_FIELD = 2**31 - 1  # characters; Python's own limit is 131,072
-ONE_OBJECT = 'give one object per line, as in {"text": "...", "label": "..."}'
+ONE_OBJECT = 'give one object per line with the columns of the task, as in {"text": "..."}'
 
 
 def read_json_lines(path: Path, wanted: Wanted) -> Table:

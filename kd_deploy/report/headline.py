@@ -28,6 +28,9 @@ def headline_text(report: Report) -> str:
 
 def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
     taught = report.differences[0] if report.differences else None
+    if compared.against is None and taught is None:
+        yield words("No teacher is in this report: its figures stand side by side.")
+        return
     if compared.against is not None or taught is None or taught.points is None:
         yield words(f"{compared.target} could not be held against its teacher.")
         return

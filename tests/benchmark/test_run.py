@@ -103,7 +103,7 @@ def test_a_benchmark_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "JSON"), ('{"command": ""}', "environment: Field required"), ("[]", "holds no Benchmarked")],
+    [("{", "JSON"), ('{"command": ""}', "environment: Field required"), ("[]", "is no benchmark of kd-deploy")],
 )
 def test_a_file_that_is_no_benchmark_is_named_with_its_first_fault(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "bad.json"

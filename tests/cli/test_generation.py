@@ -225,6 +225,15 @@ def test_the_time_to_an_answer_is_measured(made: Made, cli: Cli, tmp_path: Path)
     assert one["latency"][0]["timing"] is not None
 
 
+@pytest.mark.parametrize("made", ["gpt2"], indirect=True)
+def test_a_model_of_few_positions_is_measured_without_rows(made: Made, cli: Cli) -> None:
+    few = ("--rounds", 1, "--batch-sizes", 1, "--sequence-lengths", 8)
+
+    outcome = cli("benchmark", f"{made.folder / 'student'}:int8", *few, "--quiet")
+
+    assert outcome.code == 0, outcome.err
+
+
 @pytest.mark.parametrize("made", ["gpt2", "bart"], indirect=True)
 def test_a_checkpoint_of_anybody_becomes_a_bundle_that_writes_the_same(made: Made, cli: Cli, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"

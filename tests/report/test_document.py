@@ -58,7 +58,7 @@ def test_every_null_has_a_reason_beside_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "JSON"), ('{"schema_version": 2}', "schema_version"), ("[1]", "holds no Report")],
+    [("", "JSON"), ('{"schema_version": 2}', "schema_version"), ("[1]", "is no report of kd-deploy")],
 )
 def test_a_file_that_is_no_report_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "x.json"

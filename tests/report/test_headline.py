@@ -78,3 +78,9 @@ def test_the_gates_of_another_run_are_told_by_its_name() -> None:
     told = headline_text(replace(made, gates=(other, *made.gates)))
 
     assert told.endswith(" It passes every gate. other/student-int8 does not pass min_retained.")
+
+
+def test_where_there_is_no_teacher_nothing_is_held_against_one() -> None:
+    made = report(evaluation(evaluated(INT8)), benchmarked(measured(INT8)), gates=Gates())
+
+    assert headline_text(made) == "No teacher is in this report: its figures stand side by side."
