@@ -144,4 +144,8 @@ def _of_training(recipe: Any) -> dict[str, tuple[bool, str]]:
             task in OBJECTIVES and any(one.r_drop for one in trainings),
             f"it compares distributions, and the answers of {task} are none",
         )
+        found[f"{path}.embeddings"] = (
+            task in ("fill-mask", *WRITING) and any(one.embeddings == "sparse" for one in trainings),
+            f"the head of {task} shares the word vectors, and changes all of them in every step",
+        )
     return found

@@ -140,6 +140,11 @@ RECIPES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
         {"teacher": {**tiny_writers.SCRATCH, "finetune": {"epochs": 1, "fgm": 0.5}}},
         ("teacher.finetune.fgm", "it moves the word vectors of one text"),
     ),
+    "word vectors that the head shares": (
+        ALONE,
+        {"distill": {"embeddings": "sparse"}},
+        ("distill.embeddings", "the head of text-generation shares the word vectors"),
+    ),
     "sources that nobody writes targets for": (
         PAIR,
         {"data": {"train": "rows.jsonl", "unlabeled": ["more.jsonl"]}},
