@@ -71,15 +71,24 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
             sys.stdout.flush()
         except KeyboardInterrupt:
             _fail("interrupted", "the same command goes on where it can", INTERRUPTED)
-        except BrokenPipeError:  # whoever reads has seen enough; what is still held back has nowhere to go
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # whoever reads has seen enough
+            _drop_what_cannot_be_written()
             sys.exit(CLOSED_PIPE)
         except OSError as error:
+            _drop_what_cannot_be_written()
             place = f"{error.filename}: " if error.filename else ""
             hint = "free some space, or choose another place" if error.errno == errno.ENOSPC else ""
             _fail(f"{place}{error.strerror or error}", hint, UsageError.exit_code)
 
     return guarded
+
+
+def _drop_what_cannot_be_written() -> None:
+    """Let go of what stdout still holds where it takes no more: Python would try again when it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
