@@ -119,7 +119,7 @@ def open_teacher(folder: Path, labels: LabelSpace, *, new_head: bool = False) ->
     if not fills_pairs(folder, labels.task):
         return load_model(folder, labels=labels if new_head else None)
     encoder = open_encoder(folder, max_length=ANY_LENGTH)
-    mask_id, (end_id,) = mask_id_of(encoder.tokenizer), encoder.marks.ends
+    mask_id, end_id = mask_id_of(encoder.tokenizer), encoder.marks.ends[0]
     return ConditionalMaskedLM(load_model(folder), mask_id=mask_id, end_id=end_id, pad_id=encoder.pad_id).eval()
 
 

@@ -105,7 +105,8 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
         ExportError: onnxruntime cannot quantise the graph.
     """
     graph = onnx.load(source).graph
-    named = [node.name for node in graph.node if _is_kept(node, plan, head=head_of(graph))]
+    head = head_of(graph)
+    named = [node.name for node in graph.node if _is_kept(node, plan, head=head)]
     excluded = named + [f"{name}_MatMul" for name in named]  # what onnxruntime calls a Gemm that it has taken apart
     try:
         with _quiet():

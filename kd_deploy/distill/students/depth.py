@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from kd_deploy.distill.students.transformer import copied_layers
+from kd_deploy.distill.students.transformer import spread
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import TransformerStudent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -98,7 +97,7 @@ def copied_depths(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> d
                 f"student.{FIELDS[part]} {wanted} is more than the teacher's {have}",
                 hint="choose fewer layers, or student.init: random",
             )
-        chosen[part] = copied_layers(TransformerStudent(), teacher_depth=have, student_depth=wanted)
+        chosen[part] = spread(wanted, over=have)
     return chosen
 
 
@@ -148,7 +147,7 @@ def _set_layers(config: "PreTrainedConfig", teacher: "PreTrainedConfig", part: P
     kinds = getattr(teacher, "layer_types", None)
     if part == "decoder" and kinds:
         # Full and windowed attention by turns: each layer keeps the kind of the one that it starts from.
-        config.layer_types = [kinds[round(i * (depth - 1) / max(1, chosen - 1))] for i in range(chosen)]
+        config.layer_types = [kinds[place] for place in spread(chosen, over=depth)]
 
 
 def _set_inner(config: "PreTrainedConfig", teacher: "PreTrainedConfig", part: Part, *, wanted: int | None) -> None:

@@ -37,7 +37,7 @@ def student_config(teacher: "PreTrainedConfig", settings: TransformerStudent) ->
     setattr(config, depth, settings.layers or max(1, getattr(teacher, depth) // 2))
     kinds = getattr(teacher, "layer_types", None)
     if kinds:  # full and windowed attention by turns: each layer keeps the kind of the one that it starts from
-        places = settings.teacher_layers or _spread(getattr(config, depth), over=len(kinds))
+        places = settings.teacher_layers or spread(getattr(config, depth), over=len(kinds))
         config.layer_types = [kinds[place] for place in places if place < len(kinds)]
     setattr(config, width, new_width)
     setattr(config, inner, settings.intermediate_size or getattr(teacher, inner) * new_width // teacher_width)
@@ -63,7 +63,7 @@ def copied_layers(settings: TransformerStudent, *, teacher_depth: int, student_d
                 f"student.layers {student_depth} is more than the teacher's {teacher_depth}",
                 hint="choose fewer layers, or student.init: random",
             )
-        return _spread(student_depth, over=teacher_depth)
+        return spread(student_depth, over=teacher_depth)
     if len(chosen) != student_depth or max(chosen) >= teacher_depth:
         raise RecipeError(
             f"student.teacher_layers {list(chosen)} does not name {student_depth} of the teacher's layers "
@@ -73,7 +73,8 @@ def copied_layers(settings: TransformerStudent, *, teacher_depth: int, student_d
     return chosen
 
 
-def _spread(count: int, *, over: int) -> tuple[int, ...]:
+def spread(count: int, *, over: int) -> tuple[int, ...]:
+    """So many places among `over`, evenly spread with both ends."""
     return tuple(round(i * (over - 1) / max(1, count - 1)) for i in range(count))
 
 
