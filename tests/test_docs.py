@@ -34,10 +34,10 @@ from kd_deploy.recipe import (
     Teacher,
     Training,
     TransformerStudent,
+    fitting,
 )
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.data import TaskData
-from kd_deploy.recipe.fitting import STUDENTS as STUDENTS_OF
 from kd_deploy.tasks.fill_mask import Filling, Fillings
 from kd_deploy.tasks.question_answering import Answer
 from kd_deploy.tasks.registry import TASKS
@@ -133,8 +133,11 @@ FAULTY: list[tuple[str, dict[str, Any]]] = [
 TERMS_OF_RECIPES = {kind.model_fields["term"].annotation.__args__[0]: kind for kind in READY}  # type: ignore[union-attr]
 
 
-def layers(depth: int) -> Shape:
-    return Shape(name="bert", depth=depth, width=384, embedding_width=384, heads=12)
+def ground_of(task: str) -> Ground:
+    """Two transformers of the usual kind for a task."""
+    heads = None if task in fitting.WRITING else 12  # no attention can be read of those that write
+    student, teacher = (Shape(name="model", depth=n, width=384, embedding_width=384, heads=heads) for n in (3, 6))
+    return Ground(student=student, teacher=teacher, level=TASKS[task].LEVEL, answers=TASKS[task].ANSWERS)
 
 
 def test_every_term_is_in_a_table_of_terms() -> None:
@@ -164,11 +167,9 @@ def test_every_key_that_it_names_is_one_of_the_recipe(page: str) -> None:
 @pytest.mark.parametrize(("page", "block"), YAML)
 def test_the_recipes_in_it_are_recipes(page: str, block: str) -> None:
     recipe = Recipe.of(MINIMAL | yaml.safe_load(block))
-    task = TASKS[recipe.task]
 
     for stage in recipe.stages:
-        ground = Ground(student=layers(3), teacher=layers(6), level=task.LEVEL, answers=task.ANSWERS)
-        build_objective(stage.objective, ground)
+        build_objective(stage.objective, ground_of(recipe.task))
 
 
 @pytest.mark.parametrize(("page", "block"), PYTHON)
@@ -180,7 +181,7 @@ def test_each_task_has_its_students_and_its_recipe() -> None:
     rows = {cells[0]: cells[-1] for cells in table_at("| task | a row is")}
 
     told = {task.strip("`"): tuple(students.split(", ")) for task, students in rows.items()}
-    assert told == {task: students for task, students in STUDENTS_OF.items() if task in ABOUT}
+    assert told == {task: students for task, students in fitting.STUDENTS.items() if task in ABOUT}
     tasks = {yaml.safe_load(block).get("task") for _, block in YAML}
     assert tasks - {None} == set(ABOUT)
 
@@ -225,12 +226,11 @@ def test_every_message_in_it_was_called_forth() -> None:
 
 def test_what_is_refused_without_a_row_is_said_in_these_words() -> None:
     embedding = MINIMAL | {"task": "sentence-embedding"}
-    ground = Ground(student=layers(3), teacher=layers(6), answers="vector")
 
     with pytest.raises(RecipeError) as student:
         Recipe.of(embedding | {"student": {"architecture": "bilstm"}})
     with pytest.raises(RecipeError) as term:
-        build_objective(Distill().objective, ground)
+        build_objective(Distill().objective, ground_of("sentence-embedding"))
     with pytest.raises(UsageError) as pair:
         given(["where is dan"], TASKS["question-answering"])
 
@@ -252,9 +252,8 @@ def table_at(start: str) -> list[list[str]]:
 
 def fits(term: str, task: str) -> bool:
     kind: Any = TERMS_OF_RECIPES[term]
-    ground = Ground(student=layers(3), teacher=layers(6), level=TASKS[task].LEVEL, answers=TASKS[task].ANSWERS)
     try:
-        build_objective([kind(term=term)], ground)
+        build_objective([kind(term=term)], ground_of(task))
     except RecipeError:
         return False
     return True

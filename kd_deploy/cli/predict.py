@@ -71,7 +71,7 @@ def command(
             inputs = checked(inputs, predictor.writer.check, arguments=bool(texts))
         if stream:
             for number, one in enumerate(inputs):
-                show_pieces(predictor.writer.stream(one), number, as_json=as_json)
+                show_pieces(predictor.writer.stream(one, place=number), number, as_json=as_json)
             return
         for one in predictor.stream(inputs):
             sys.stdout.write(json.dumps(predictor.to_json(one), ensure_ascii=False) + "\n")

@@ -19,6 +19,7 @@ from kd_deploy.distill.scratch_writers import writer_sizes
 from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import starts_fresh, writing_config
+from kd_deploy.distill.teaching import check_stage
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.errors import RecipeError
@@ -105,7 +106,7 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", la
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
     for stage in recipe.stages:
-        build_objective(stage.objective, ground)
+        check_stage(stage, build_objective(stage.objective, ground))
 
 
 def _check_one_process(recipe: Recipe) -> None:

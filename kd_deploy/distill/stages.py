@@ -6,11 +6,15 @@ from kd_deploy.recipe import Distill, HardLabels
 
 
 def control_of(stages: tuple[Distill, ...]) -> Distill:
-    """The last stage's settings, for as many epochs as all stages together, on labels alone."""
+    """The last stage's settings, for as many epochs as all stages together, on labels alone.
+
+    Where a stage trains all weights, its settings: adapters over weights that no stage before has trained hold back.
+    """
     rounds = [stage.active.rounds if stage.active else 1 for stage in stages]
     epochs = sum(stage.epochs * count for stage, count in zip(stages, rounds, strict=True))
     labels = (HardLabels(term="hard_labels"),)
-    return stages[-1].model_copy(update={"epochs": epochs, "objective": labels, "on_policy": None})
+    last = next((stage for stage in reversed(stages) if stage.adapter is None), stages[-1])
+    return last.model_copy(update={"epochs": epochs, "objective": labels, "on_policy": None})
 
 
 def described(stages: tuple[Distill, ...]) -> tuple[str, ...]:

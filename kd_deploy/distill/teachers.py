@@ -154,11 +154,16 @@ def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Sig
 
 
 def _on_its_server(settings: Endpoint, labels: LabelSpace) -> RemoteTeacher:
-    limited = settings.top_k is not None or settings.decimals is not None
-    if labels.is_multi and (settings.protocol == "openai" or limited):
-        asked = "protocol: openai" if settings.protocol == "openai" else "top_k and decimals"
+    of_one = {
+        "protocol: openai": settings.protocol == "openai",
+        "scores: probabilities": settings.scores == "probabilities",
+        "top_k": settings.top_k is not None,
+        "decimals": settings.decimals is not None,
+    }
+    asked = [name for name, given in of_one.items() if given]
+    if labels.is_multi and asked:
         raise RecipeError(
-            f"teacher.endpoint: {asked} speak of one class a text, and these texts have several",
+            f"teacher.endpoint: {asked[0]} is for one class a text, and these texts have several",
             hint="use protocol: oip with logits, and keep them whole",
         )
     return RemoteTeacher(settings, labels=labels.names, cache=cache_folder())

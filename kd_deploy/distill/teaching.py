@@ -112,11 +112,7 @@ def prepare(
         answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
     )
     objective = build_objective(settings.objective, ground)
-    if settings.patience and not objective.answers:
-        raise RecipeError(
-            "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
-            hint="leave patience out of this stage",
-        )
+    check_stage(settings, objective)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     teaching = Teaching(
         objective=objective,
@@ -124,9 +120,30 @@ def prepare(
         layer_map=chosen,
         likeness=None if matrix is None else tuple(tuple(float(x) for x in row) for row in np.round(matrix, 4)),
     )
-    if settings.active is not None:
-        return _answers_later(teaching, encoder=ours)
+    if settings.active is not None:  # nothing is asked yet
+        return replace(teaching, data=replace(teaching.data, encoder=ours))
     return _answered(teaching, teachers, ground, settings=settings, tokens=tokens, encoder=ours)
+
+
+def check_stage(settings: Distill, objective: Objective) -> None:
+    """Refuse what a stage asks for and its terms cannot give.
+
+    Raises:
+        RecipeError: `patience` or `active` beside terms that leave them nothing to go by.
+    """
+    if settings.patience and not objective.answers:
+        raise RecipeError(
+            "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
+            hint="leave patience out of this stage",
+        )
+    deeper = sorted(set(objective.teacher_names) - {LOGITS})
+    if settings.active and deeper:
+        raise RecipeError(
+            f"distill.active asks a teacher for its answers alone, and the objective needs its {deeper[0]} too",
+            hint="use terms over logits",
+        )
+    if settings.active and not objective.teacher_names:
+        raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
 
 
 def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: Encoder) -> TrainingData:
@@ -140,18 +157,6 @@ def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: En
             raise RecipeError("distill.texts: unlabelled, but data.unlabeled names no texts", hint="name a file there")
         examples = replace(examples, inputs=(), targets=())
     return TrainingData(examples=examples, encoder=encoder, unlabeled=texts)
-
-
-def _answers_later(teaching: Teaching, *, encoder: Encoder) -> Teaching:
-    deeper = sorted(set(teaching.objective.teacher_names) - {LOGITS})
-    if deeper:
-        raise RecipeError(
-            f"distill.active asks a teacher for its answers alone, and the objective needs its {deeper[0]} too",
-            hint="use terms over logits",
-        )
-    if not teaching.objective.teacher_names:
-        raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
-    return replace(teaching, data=replace(teaching.data, encoder=encoder))
 
 
 def _answered(

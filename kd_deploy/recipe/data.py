@@ -28,7 +28,7 @@ class TaskData(Section):
     """Where the rows of a task are, and what their columns are called."""
 
     train: str | None = Field(
-        None, description="A .jsonl, .csv, .tsv or .parquet file (or .gz of it), a folder, a hub id."
+        None, description="A .jsonl, .csv or .tsv file (or .gz of it), a .parquet file, a folder, a hub id."
     )
     train_limit: PositiveInt | None = Field(
         None, description="Most rows of train; more are drawn from at random. Left out: all."

@@ -149,7 +149,9 @@ class Relations(PerExample):
 
     term: Literal["relations"]
     of: Annotated[tuple[Literal["query", "key", "value"], ...], Field(min_length=1)] = ("query", "key", "value")
-    heads: PositiveInt | None = Field(None, description="Relation heads. Left out: the teacher's attention heads.")
+    heads: PositiveInt | None = Field(
+        None, description="Relation heads, which divide both widths. Left out: as many as do, at most the teacher's."
+    )
     layers: LayerMap = "top"
 
 

@@ -31,7 +31,7 @@ class Benchmark(Section):
 
 
 class Gates(Section):
-    """Limits for the last precision exported; a miss is exit code 10, the report is written all the same."""
+    """Limits for the file that predict takes; a miss is exit code 10, the report is written all the same."""
 
     min_retained: Annotated[float, Field(gt=0)] | None = None
     min_speedup: Annotated[float, Field(gt=0)] | None = None

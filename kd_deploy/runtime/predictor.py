@@ -122,12 +122,14 @@ class Predictor:
         Raises:
             UsageError: An input is neither a text nor a pair of texts.
         """
-        return list(self._task.answers(self.write(inputs) if self._writer else self.read(inputs), self.labels))
+        return self._answers(inputs, first=0)
 
     def stream(self, inputs: Iterable[TextInput]) -> Iterator[Any]:
         """Answers to any number of inputs, in their order, as soon as each has arrived."""
+        first = 0
         for waiting in as_they_come(inputs):
-            yield from self.predict(waiting)
+            yield from self._answers(waiting, first=first)
+            first += len(waiting)
 
     def to_json(self, answer: object) -> dict[str, object]:
         """An answer as its JSON line."""
@@ -154,19 +156,22 @@ class Predictor:
         _check(inputs)
         return pieces.read(inputs, self._encoder, task=self._task, show=self._shown, shorten=shortening(self._task))
 
-    def write(self, inputs: Sequence[TextInput], settings: Generation | None = None) -> list[list[Reading]]:
+    def write(
+        self, inputs: Sequence[TextInput], settings: Generation | None = None, *, first: int = 0
+    ) -> list[list[Reading]]:
         """What the model writes after every prompt, or for every source.
 
         Args:
             inputs: Texts.
             settings: How; None: as the bundle says.
+            first: The place of the first among all that were asked for, which its chance goes by.
 
         Raises:
             UsageError: The model writes nothing; or a prompt is longer than it has positions for.
         """
         texts = [str(one) for one in inputs]
         _check(inputs)
-        found = self.writer.write(texts, settings)
+        found = self.writer.write(texts, settings, first=first)
         return [
             [Reading(Piece(row, text), NOTHING_READ, NO_LOGITS, one)]
             for row, (text, one) in enumerate(zip(texts, found, strict=True))
@@ -182,6 +187,10 @@ class Predictor:
         if self._writer is None:
             raise UsageError(f"a model for {self.labels.task} writes nothing", hint="use predict")
         return self._writer
+
+    def _answers(self, inputs: Sequence[TextInput], *, first: int) -> list[Any]:
+        read = self.write(inputs, first=first) if self._writer else self.read(inputs)
+        return list(self._task.answers(read, self.labels))
 
     def _shown(self, encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
         for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):

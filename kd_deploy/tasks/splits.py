@@ -66,7 +66,7 @@ def _read_unlabeled(data: TaskData, train: Examples, *, task: Task) -> tuple[Tex
     for one in data.unlabeled:
         own = one if isinstance(one, Unlabeled) else None
         source = own.source if own else str(one)
-        columns = {"text": own.column} if own else data.columns
+        columns = {_single(task): own.column} if own else data.columns
         inputs = read_inputs(source, columns=columns, task=task, split="train")
         if task.ANSWERS != "vector" and isinstance(inputs[0], str) != isinstance(train.inputs[0], str):
             kinds = {True: "single texts", False: "pairs of texts"}
@@ -80,6 +80,16 @@ def _read_unlabeled(data: TaskData, train: Examples, *, task: Task) -> tuple[Tex
     if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
         return tuple(found)
     return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret
+
+
+def _single(task: Task) -> str:
+    """The one column that a task reads."""
+    if len(task.INPUTS) > 1:
+        raise RecipeError(
+            f"data.unlabeled: column names one column, and {task.NAME} reads {' and '.join(task.INPUTS)}",
+            hint="give the file alone, and name its columns in data.columns",
+        )
+    return task.INPUTS[0] if task.INPUTS else "text"
 
 
 def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:

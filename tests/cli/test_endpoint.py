@@ -90,3 +90,26 @@ def test_what_a_server_cannot_show_is_refused_before_it_is_asked(
     assert outcome.code == 3
     assert message in outcome.err
     assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "named"),
+    [({"scores": "probabilities"}, "scores: probabilities"), ({"top_k": 1}, "top_k"), ({"decimals": 2}, "decimals")],
+)
+def test_texts_with_several_labels_need_whole_logits(
+    tmp_path: Path, server: Server, cli: Cli, endpoint: dict[str, Any], named: str
+) -> None:
+    document = recipe(tmp_path, server.url)
+    for split in ("train", "validation", "test"):
+        rows = [
+            {"text": f"we saw {one} {number}", "labels": one.split()} for number in range(20) for one in ("a", "a b")
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    document["teacher"]["endpoint"] |= endpoint
+    path = write_recipe(tmp_path / "recipe.yaml", document)
+
+    outcome = cli("distill", path, "--output", tmp_path / "made")
+
+    assert outcome.code == 3
+    assert f"teacher.endpoint: {named} is for one class a text" in outcome.err
+    assert not server.asked

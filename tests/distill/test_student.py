@@ -10,14 +10,16 @@ from transformers import AutoConfig
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import job as job_module
+from kd_deploy.distill.check import check_recipe
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.job import Job
+from kd_deploy.distill.stages import control_of
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.students.build import check_student, usual_rate
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError, TrainingError
 from kd_deploy.manifest import told
-from kd_deploy.recipe import BilstmStudent, Recipe, StaticStudent, TransformerStudent
+from kd_deploy.recipe import BilstmStudent, Distill, Recipe, StaticStudent, TransformerStudent
 from kd_deploy.tasks.splits import Splits
 from tests import tiny
 
@@ -135,11 +137,48 @@ def test_the_control_learns_from_labels_for_as_many_epochs(
     assert seen == [(3, (), 48)]
 
 
-def test_sizes_beside_a_checkpoint_to_start_from_are_refused(tmp_path: Path, bert_bundle: Bundle) -> None:
-    student = TransformerStudent(init=str(bert_bundle.path), layers=2)
+@pytest.mark.parametrize("size", ["layers", "encoder_layers"])
+def test_sizes_beside_a_checkpoint_to_start_from_are_refused(bert_bundle: Bundle, size: str) -> None:
+    student = TransformerStudent.model_validate({"init": str(bert_bundle.path), size: 2})
 
-    with pytest.raises(RecipeError, match=r"student\.layers: the sizes are those of student\.init"):
+    with pytest.raises(RecipeError, match=rf"student\.{size}: the sizes are those of student\.init"):
         check_student(student, AutoConfig.from_pretrained(bert_bundle.path), task="text-classification")
+
+
+@pytest.mark.parametrize("settings", [{"init": "random"}, {"hidden_size": 16}])
+def test_layers_by_hand_are_refused_where_none_is_copied(bert_bundle: Bundle, settings: dict[str, Any]) -> None:
+    student = TransformerStudent(layers=2, teacher_layers=(0, 1), **settings)
+
+    with pytest.raises(RecipeError, match=r"student\.teacher_layers: no layer is copied"):
+        check_student(student, AutoConfig.from_pretrained(bert_bundle.path), task="text-classification")
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"student": {"architecture": "bilstm", "embedding_size": 33}}, "student.embedding_size 33 is more"),
+        ({"distill": GENERAL | {"patience": 1, "texts": "all"}}, "distill.patience waits for a better validation"),
+        ({"distill": GENERAL | {"active": {"budget": 8}, "texts": "all"}}, "needs its hidden"),
+        ({"distill": LABELS | {"active": {"budget": 8}}}, "distill.active asks a teacher, and no term"),
+    ],
+)
+def test_what_sizes_and_terms_tell_is_refused_before_training(
+    bert_bundle: Bundle, sections: dict[str, Any], message: str
+) -> None:
+    document = {"version": 1, "task": "text-classification", "teacher": {"model": str(bert_bundle.path)}} | sections
+
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(Recipe.of({"student": {"architecture": "transformer", "layers": 2}} | document))
+
+
+def test_a_control_has_adapters_only_where_every_stage_has() -> None:
+    adapted = Distill.model_validate({"adapter": {"method": "lora"}, "learning_rate": 1e-3, "epochs": 2})
+    whole = Distill.model_validate({"learning_rate": 1e-4, "epochs": 1})
+
+    control = control_of((whole, adapted))
+
+    assert (control.adapter, control.learning_rate, control.epochs) == (None, 1e-4, 3)
+    assert control_of((adapted, adapted)).adapter == adapted.adapter
 
 
 def test_a_start_with_a_tokenizer_of_its_own_keeps_it(tmp_path: Path, bert_bundle: Bundle) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.recipe import Data
-from kd_deploy.tasks import text_classification
+from kd_deploy.tasks import question_answering, text2text, text_classification
 from kd_deploy.tasks.splits import Splits, read_splits
 
 
@@ -66,6 +66,20 @@ def test_texts_without_labels_are_read_from_all_their_files(tmp_path: Path) -> N
 
     assert splits.unlabeled == ("one", "two", "three", "four")
     assert splits.labels.names == ("bad", "good")
+
+
+def test_a_column_of_another_name_is_the_one_that_a_task_reads(tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"english": "four"}\n')
+    pairs, asked = tmp_path / "pairs.jsonl", tmp_path / "asked.jsonl"
+    pairs.write_text("".join(json.dumps({"source": f"a{row}", "target": "b"}) + "\n" for row in range(20)))
+    asked.write_text('{"question": "who?", "context": "Ann.", "answer": "Ann"}\n' * 20)
+    more = {"unlabeled": [{"source": str(tmp_path / "more.jsonl"), "column": "english"}]}
+
+    found = read_splits(Data.model_validate({"train": str(pairs)} | more), task=text2text)
+
+    assert found.unlabeled == ("four",)
+    with pytest.raises(RecipeError, match="question-answering reads question and context"):
+        read_splits(Data.model_validate({"train": str(asked)} | more), task=question_answering)
 
 
 def test_unlabeled_texts_are_of_the_form_of_the_others(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
 from kd_deploy.distill.students.depth import copied_depths, same_widths
-from kd_deploy.distill.students.first_words import reduced, start_words
+from kd_deploy.distill.students.first_words import check_narrower, reduced, start_words
 from kd_deploy.distill.students.own import OwnStudent, is_ours
 from kd_deploy.distill.students.pooling import Embedder, embedder
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq
 from kd_deploy.distill.students.static import Static, StaticConfig
-from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
+from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config, width_of
 from kd_deploy.distill.students.writers import lstm_writer, starts_fresh, transformer_writer, writing_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
@@ -29,7 +29,7 @@ from kd_deploy.tasks.task import LabelSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-SIZES = ("layers", "hidden_size", "intermediate_size", "attention_heads", "teacher_layers")
+SIZES = ("layers", "encoder_layers", "hidden_size", "intermediate_size", "attention_heads", "teacher_layers")
 KINDS = {
     Bilstm: ("a BiLSTM", "bilstm or static"),
     Static: ("a static model", "bilstm or static"),
@@ -80,6 +80,8 @@ def check_student(settings: Student, teacher: "PreTrainedConfig", *, task: str) 
         RecipeError: As `build_student` would later.
     """
     if not isinstance(settings, TransformerStudent):
+        if settings.init == "teacher" and settings.embedding_size:
+            check_narrower(settings.embedding_size, width_of(teacher))
         return
     if own_start(settings):
         given = [name for name in SIZES if getattr(settings, name) is not None]
@@ -93,10 +95,16 @@ def check_student(settings: Student, teacher: "PreTrainedConfig", *, task: str) 
         config = writing_config(teacher, settings)
         if settings.init == "teacher" and same_widths(config, teacher):
             copied_depths(config, teacher)
-        return
-    config = student_config(teacher, settings)
+    else:
+        _check_copied(settings, student_config(teacher, settings), teacher)
+
+
+def _check_copied(settings: TransformerStudent, config: "PreTrainedConfig", teacher: "PreTrainedConfig") -> None:
     if settings.init == "teacher" and _same_widths(config, teacher):
         copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
+    elif settings.teacher_layers is not None:
+        why = "with init: random" if settings.init == "random" else "where the widths are not the teacher's"
+        raise RecipeError(f"student.teacher_layers: no layer is copied {why}", hint="leave teacher_layers out")
 
 
 def own_start(settings: Student) -> Path | None:
@@ -178,9 +186,6 @@ def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: La
         progress.say(f"student layers start from the teacher's layers {', '.join(map(str, layers))}")
         copy_weights(student, teacher, layers)
     else:
-        progress.say(
-            "the student's widths are not the teacher's: its word vectors start from theirs, its layers at random"
-        )
         start_words(student, teacher)
     return student
 

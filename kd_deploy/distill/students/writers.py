@@ -34,9 +34,6 @@ def transformer_writer(settings: TransformerStudent, *, teacher: nn.Module, task
     if settings.init == "random":
         return student
     if not same_widths(config, teacher_config):
-        progress.say(
-            "the student's widths are not the teacher's: its word vectors start from theirs, its layers at random"
-        )
         start_words(student, teacher)
         return student
     for part, layers in copied_writer(student, teacher).items():

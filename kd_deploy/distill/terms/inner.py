@@ -94,10 +94,10 @@ def relations(term: recipe.Relations, ground: Ground) -> Term:
         RecipeError: No attention to read, or relation heads that do not divide both widths.
     """
     _, teacher_heads = ground.heads(term)
-    heads = term.heads or teacher_heads
+    fitting = [n for n in range(1, 65) if not ground.student.width % n and not ground.teacher.width % n]
+    heads = term.heads or max(n for n in fitting if n <= teacher_heads)
     for side, shape in (("student", ground.student), ("teacher", ground.teacher)):
         if shape.width % heads:
-            fitting = [n for n in range(1, 65) if not ground.student.width % n and not ground.teacher.width % n]
             raise unfit(
                 term,
                 f"cannot share the {side}'s width {shape.width} among {heads} relation heads",

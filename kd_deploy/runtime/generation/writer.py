@@ -43,22 +43,25 @@ class Writer:
         """The bare model."""
         return self._decoder
 
-    def write(self, inputs: Sequence[TextInput], settings: Generation | None = None) -> list[Written]:
+    def write(
+        self, inputs: Sequence[TextInput], settings: Generation | None = None, *, first: int = 0
+    ) -> list[Written]:
         """What the model writes for every input, in their order.
 
         Args:
             inputs: Prompts, or sources.
             settings: How to write; None: as this writer does.
+            first: The place of the first among all that were asked for, which its chance goes by.
 
         Raises:
             UsageError: An input has no tokens; a prompt is a pair or longer than the model has positions for; or
                 beams and chance are asked for at once.
         """
-        found = dict(self.write_each(inputs, settings))
+        found = dict(self.write_each(inputs, settings, first=first))
         return [found[row] for row in range(len(inputs))]
 
     def write_each(
-        self, inputs: Sequence[TextInput], settings: Generation | None = None
+        self, inputs: Sequence[TextInput], settings: Generation | None = None, *, first: int = 0
     ) -> Iterator[tuple[int, Written]]:
         """The number of every input and what is written for it, batch by batch, the longest first.
 
@@ -67,23 +70,24 @@ class Writer:
         """
         chosen = _checked(settings or self.settings)
         encoded = self._encode(inputs)
-        drafts = [self._draft(one, number, settings=chosen) for number, one in enumerate(encoded)]
+        drafts = [self._draft(one, number, settings=chosen) for number, one in enumerate(encoded, start=first)]
         lengths = [len(one) + draft.limit for one, draft in zip(encoded, drafts, strict=True)]
         for rows in batches_by_length(lengths, token_budget=self._token_budget // chosen.beams):
             self._finish([encoded[row] for row in rows], [drafts[row] for row in rows], settings=chosen)
             yield from ((row, drafts[row].written()) for row in rows)
 
-    def stream(self, text: TextInput, settings: Generation | None = None) -> Iterator[str]:
+    def stream(self, text: TextInput, settings: Generation | None = None, *, place: int = 0) -> Iterator[str]:
         """The pieces of one answer as they come: whole characters, together the text that `write` gives.
 
-        With several beams all of it comes at once: which one wins is known at the end.
+        With several beams all of it comes at once: which one wins is known at the end. `place` is that of the text
+        among all that were asked for, which its chance goes by.
 
         Raises:
             UsageError: As `write`.
         """
         chosen = _checked(settings or self.settings)
         encoded = self._encode([text])
-        draft = self._draft(encoded[0], 0, settings=chosen)
+        draft = self._draft(encoded[0], place, settings=chosen)
         return self._pieces(encoded, draft, settings=chosen)
 
     def check(self, text: TextInput, settings: Generation | None = None) -> None:

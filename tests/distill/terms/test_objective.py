@@ -209,6 +209,17 @@ def test_a_term_that_does_not_fit_is_named_with_what_would(term: dict[str, Any],
     assert caught.value.hint
 
 
+def test_relation_heads_left_out_divide_both_widths() -> None:
+    three_headed = Shape(name="odd", depth=4, width=12, embedding_width=12, heads=3)
+
+    left_out, two = (
+        build_objective(terms_of({"term": "relations", "layers": "top"} | knobs), ground(teacher=three_headed))
+        for knobs in ({}, {"heads": 2})
+    )
+
+    assert_close(left_out(seen(teacher=three_headed)), two(seen(teacher=three_headed)))
+
+
 def test_other_tokens_allow_terms_over_logits_alone() -> None:
     apart = ground(same_tokens=False)
 

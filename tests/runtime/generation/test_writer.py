@@ -87,6 +87,18 @@ def test_a_stream_is_the_answer(text: str, temperature: float) -> None:
     assert "".join(writer.stream(text)) == writer.write([text])[0].text
 
 
+def test_chance_goes_by_the_place_of_a_text_however_the_texts_come() -> None:
+    texts, settings = ["w3"] * 4, Generation(max_new_tokens=9, temperature=1.0, seed=3)
+    writer = chain(settings=settings)
+
+    together = [one.text for one in writer.write(texts)]
+    apart = [one.text for one in (*writer.write(texts[:1]), *writer.write(texts[1:], first=1))]
+    streamed = ["".join(writer.stream(text, place=place)) for place, text in enumerate(texts)]
+
+    assert together == apart == streamed
+    assert len(set(together)) > 1
+
+
 def test_the_space_before_a_continuation_stays() -> None:
     tokenizer = metaspace()
     ids = [tokenizer.token_to_id(one) for one in ("▁sea", "shore")]
