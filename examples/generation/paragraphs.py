@@ -1,7 +1,7 @@
 """Texts for language-model.yaml and its teacher: the paragraphs that SQuAD asks about, each once.
 
-The teacher reads twelve thousand of them, the student four thousand others, as it is with a checkpoint whose own texts
-are not at hand.
+The teacher reads twelve thousand of them, and four thousand others are there for students, as it is with a checkpoint
+whose own texts are not at hand.
 
 python examples/generation/paragraphs.py ../shared/data/squad runs/paragraphs
 """
