@@ -11,7 +11,6 @@ from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from kd_deploy import progress
-from kd_deploy.allocator import kept_for_reuse
 from kd_deploy.distill.adapters import merged, with_adapters
 from kd_deploy.distill.balancing import Balanced
 from kd_deploy.distill.bar import Bar
@@ -177,7 +176,7 @@ def train_together(
     adapter = settings.adapter if isinstance(settings, Distill) else None
     torch.manual_seed(settings.seed)  # Trainer does so too, but after the adapters are drawn
     adapters = with_adapters(model, adapter, steps=steps) if adapter else None
-    with kept_for_reuse(), word_table(model, settings.embeddings, heard=settings.fgm > 0):
+    with word_table(model, settings.embeddings, heard=settings.fgm > 0):
         trainer = DistillTrainer(
             learner=Learner(model, [lesson.aim for lesson in given], fgm=settings.fgm, r_drop=settings.r_drop),
             args=training_arguments(model, settings, work=work, metric=metric if answers else None, steps=steps),

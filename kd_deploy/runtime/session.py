@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from kd_deploy.allocator import freed_to_the_system
 from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.machine import usable_cores
 from kd_deploy.runner import Batch, Outputs
+from kd_deploy.runtime.freed import freed_to_the_system
 
 SUFFIX = "ExecutionProvider"
 
