@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import gcd
 from typing import Any
 
 from torch import Tensor, nn
@@ -94,10 +95,11 @@ def relations(term: recipe.Relations, ground: Ground) -> Term:
         RecipeError: No attention to read, or relation heads that do not divide both widths.
     """
     _, teacher_heads = ground.heads(term)
-    fitting = [n for n in range(1, 65) if not ground.student.width % n and not ground.teacher.width % n]
-    heads = term.heads or max(n for n in fitting if n <= teacher_heads)
+    common = gcd(ground.student.width, ground.teacher.width)
+    heads = term.heads or max(n for n in range(1, teacher_heads + 1) if common % n == 0)
     for side, shape in (("student", ground.student), ("teacher", ground.teacher)):
         if shape.width % heads:
+            fitting = [n for n in range(1, 65) if common % n == 0]
             raise unfit(
                 term,
                 f"cannot share the {side}'s width {shape.width} among {heads} relation heads",
