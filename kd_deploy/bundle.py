@@ -10,7 +10,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from kd_deploy.errors import BundleError
+from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.files import sha256_file
 from kd_deploy.manifest import FileRecord, Manifest
 
@@ -20,6 +20,7 @@ SUFFIXES = {"fp32": "", "int4": "_q4", "int8": "_quantized"}
 PRECISIONS = tuple(SUFFIXES)
 WHOLE = "model"  # the part of a model that is one graph
 ENCODER, DECODER = "encoder_model", "decoder_model_merged"  # those of one that is two
+LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # whoever looks into a folder leaves them
 LAST_LOGITS = "num_logits_to_keep"  # what a graph may be told: how many of the last tokens are to have logits, 0: all
 
 
@@ -80,21 +81,35 @@ class Bundle:
         """The ONNX files of a precision by the parts of the model, after their hashes were compared."""
         if precision not in self.manifest.graphs:
             have = ", ".join(self.manifest.graphs) or "none"
-            how = {"fp32": "", "int8": " --quantize"}.get(precision, f" --precision {precision}")
+            how = {"fp32": "--onnx", "int8": "--onnx --quantize"}.get(precision, f"--precision {precision}")
             raise BundleError(
                 f"{self.path} has no {precision} graph (it has: {have})",
-                hint=f"kd-deploy export {self.path} --onnx{how}",
+                hint=f"kd-deploy export {self.path} {how}",
             )
         return {part: self.file(graph_file(precision, part)) for part in self.manifest.graphs[precision].parts}
 
+    @property
+    def usual_precision(self) -> str | None:
+        """The precision that answers where nobody chooses: the smallest; None: there is no graph."""
+        return next((one for one in reversed(PRECISIONS) if one in self.manifest.graphs), None)
+
     def verify(self) -> None:
         """Compare every file with its hash, and refuse files that the manifest does not know."""
+        self.verify_known()
+        foreign = self.foreign()
+        if foreign:
+            raise BundleError(f"{self.path} holds {foreign[0]}, which {MANIFEST} does not know", hint="remove it")
+
+    def verify_known(self) -> None:
+        """Compare every file that the manifest knows with its hash."""
         for name in self.manifest.files:
             self.file(name)
+
+    def foreign(self) -> list[str]:
+        """The files in the folder that the manifest does not know."""
         present = {str(p.relative_to(self.path)) for p in self.path.rglob("*") if not p.is_dir()}
-        unknown = sorted(present - set(self.manifest.files) - {MANIFEST})
-        if unknown:
-            raise BundleError(f"{self.path} holds {unknown[0]}, which {MANIFEST} does not know", hint="remove it")
+        known = {*self.manifest.files, MANIFEST}
+        return sorted(one for one in present - known if Path(one).name not in LEFT_BY_SYSTEMS)
 
     def size_bytes(self, precision: str) -> int:
         """What a program needs on disk to answer: the model in one precision and its tokenizer."""
@@ -102,6 +117,23 @@ class Bundle:
         if precision != "torch":
             parts = [graph_file(precision, part) for part in self.manifest.graphs[precision].parts]
         return sum(self.manifest.files[name].size_bytes for name in (*parts, "tokenizer.json"))
+
+
+def require_replaceable(folder: Path) -> None:
+    """Refuse to replace a bundle into which somebody has put a file: it would be lost.
+
+    Raises:
+        UsageError: The file is named.
+    """
+    try:
+        foreign = Bundle.open(folder).foreign()
+    except BundleError:  # nothing is there, or nothing that can be trusted
+        return
+    if foreign:
+        raise UsageError(
+            f"{folder} is to be made again, and holds {foreign[0]}, which would be lost",
+            hint="move the file somewhere else",
+        )
 
 
 def graph_file(precision: str, part: str = WHOLE) -> str:

@@ -59,21 +59,27 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write {path}: {reason}", hint="choose another --output, or free this one")
 
 
+def beside(path: Path, name: str) -> Path:
+    """A place in the same folder, `{}` in its name standing for that of `path`; `.` and `..` get their real names."""
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    return whole.with_name(name.format(whole.name))
+
+
 def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.writing-{socket.gethostname()}-{os.getpid()}")
+    return beside(path, f".{{}}.writing-{socket.gethostname()}-{os.getpid()}")
 
 
 def _sweep(path: Path) -> None:
     """Remove what writers of this host that no longer live had staged for `path`; the living keep theirs."""
-    start = f".{path.name}.writing-{socket.gethostname()}-"
-    for left in path.parent.glob(glob.escape(start) + "*"):
-        number = left.name.removeprefix(start)
+    start = beside(path, f".{{}}.writing-{socket.gethostname()}-")
+    for left in start.parent.glob(glob.escape(start.name) + "*"):
+        number = left.name.removeprefix(start.name)
         if number.isdecimal() and not psutil.pid_exists(int(number)):
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
+    return beside(folder, ".{}.previous")
 
 
 def _take(stream: IO[str], lock: Path) -> bool:
@@ -99,9 +105,9 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
-    lock = folder.with_name(f".{folder.name}.lock")
+    lock = beside(folder, ".{}.lock")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.parent.mkdir(parents=True, exist_ok=True)
         stream = lock.open("w")
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -113,7 +119,8 @@ def locked(folder: Path) -> Iterator[None]:
             )
         if _previous(folder).exists() and not folder.exists():
             _previous(folder).rename(folder)
-        for left in folder.parent.glob(f".{glob.escape(folder.name)}.writing-*"):
+        any_writer = beside(folder, ".{}.writing-")
+        for left in any_writer.parent.glob(f"{glob.escape(any_writer.name)}*"):
             shutil.rmtree(left, ignore_errors=True)  # of a writer that was killed
         try:
             yield
@@ -127,7 +134,11 @@ def staged(folder: Path) -> Iterator[Path]:
 
     Of several processes of one training, the first one's folder is moved, the others' are dropped.
     When the block raises, the staged folder is removed and `folder` is as it was.
+
+    Raises:
+        UsageError: The place cannot be written, or we are in it: it cannot be moved away.
     """
+    require_outside(folder)
     aside = _aside(folder)
     try:
         _sweep(folder)
@@ -147,6 +158,17 @@ def staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def require_outside(folder: Path) -> None:
+    """Refuse to replace the folder that this process is in, or one above it.
+
+    Raises:
+        UsageError: With the command to type instead.
+    """
+    whole, here = beside(folder, "{}"), Path.cwd()
+    if folder.exists() and here.is_relative_to(whole):
+        raise UsageError(f"{folder} is the folder that you are in: it cannot be replaced", hint=f"cd {whole.parent}")
+
+
 def _swap(aside: Path, folder: Path) -> None:
     previous = _previous(folder)
     shutil.rmtree(previous, ignore_errors=True)
@@ -154,6 +176,19 @@ def _swap(aside: Path, folder: Path) -> None:
         folder.rename(previous)
     aside.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def require_file_place(path: Path) -> None:
+    """Refuse a place that no file can be written to, before the work whose result goes there.
+
+    Raises:
+        UsageError: It is a folder, or lies in a folder that we may not write to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file", hint=f"name a file in it: {path / 'results.json'}")
+    above = next(one for one in beside(path, "{}").parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise _unwritable(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def require_ours(folder: Path, *, marker: str) -> None:

@@ -1,8 +1,10 @@
 """How a text is written token by token: what a recipe asks for, what a bundle remembers, what a caller may change."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from kd_deploy.errors import UsageError
 
 
 class Generation(BaseModel):
@@ -24,7 +26,22 @@ class Generation(BaseModel):
         1.0, description="Above 1: tokens that are there already become less likely (Keskar et al. 2019)."
     )
     no_repeat_ngram: Annotated[int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
-    seed: int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Of the chance; each text has its own, whatever stands beside it."
+    )
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="Texts after which writing ends; they are not part of the answer."
     )
+
+    def checked(self) -> Self:
+        """These settings.
+
+        Raises:
+            UsageError: Beams and chance are asked for at once.
+        """
+        if self.beams > 1 and self.temperature > 0:
+            raise UsageError(
+                f"{self.beams} beams follow the likeliest texts, temperature {self.temperature} draws by chance",
+                hint="set beams to 1, or temperature to 0",
+            )
+        return self

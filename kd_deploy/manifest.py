@@ -8,6 +8,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from kd_deploy.generation import Generation
 
+TaskName = Literal[
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "sentence-similarity",
+    "sentence-embedding",
+    "fill-mask",
+    "text2text",
+    "text-generation",
+]
+
 
 def _inside(name: str) -> str:
     if not name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -133,7 +144,7 @@ class Manifest(Part):
     schema_version: Literal[1] = 1
     created: str
     kd_deploy: str
-    task: str
+    task: TaskName
     architecture: str
     labels: tuple[str, ...]
     problem_type: ProblemType

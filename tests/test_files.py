@@ -11,7 +11,15 @@ import pytest
 
 from kd_deploy import files
 from kd_deploy.errors import UsageError
-from kd_deploy.files import locked, require_ours, sha256_file, sha256_text, staged, write_text
+from kd_deploy.files import (
+    locked,
+    require_file_place,
+    require_ours,
+    sha256_file,
+    sha256_text,
+    staged,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -181,3 +189,35 @@ def test_a_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert sha256_file(tmp_path / "file") == sha256_text("ü" * 2_000_000)
     assert sha256_text("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sha256_text("\ud800") != sha256_text("?")
+
+
+def test_a_folder_may_be_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path / "run")
+
+    with locked(Path()), staged(Path("student")) as aside:
+        assert names(tmp_path) == {"run", ".run.lock"}
+        (aside / "file").write_text("new")
+    write_text(Path("note"), "text")
+
+    assert names(tmp_path) == {"run"}
+    assert names(tmp_path / "run") == {"student", "note"}
+
+
+@pytest.mark.parametrize("named", [".", "..", "../student"])
+def test_the_folder_that_we_are_in_is_not_moved_away(old: Path, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(old)
+
+    with pytest.raises(UsageError, match="the folder that you are in") as refused, staged(Path(named)):
+        pass
+
+    assert refused.value.hint.startswith("cd ")
+    assert names(old) == {"file"}
+
+
+@pytest.mark.parametrize(("place", "why"), [("student", "is a folder"), ("student/file/below.json", "cannot write")])
+def test_a_place_that_takes_no_file_is_refused_before_the_work(old: Path, place: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        require_file_place(old.parent / place)
+
+    require_file_place(old.parent / "new" / "folder" / "results.json")

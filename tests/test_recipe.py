@@ -251,3 +251,19 @@ def test_one_source_of_texts_needs_no_list() -> None:
     one = Recipe.of(MINIMAL | {"data": {"train": "a.csv", "unlabeled": "b.csv"}})
 
     assert one.data.unlabeled == ("b.csv",)
+
+
+@pytest.mark.parametrize(
+    ("task", "distill", "message"),
+    [
+        (
+            "text2text",
+            {"objective": [{"term": "hidden", "layers": "auto"}]},
+            "distill.objective: layers: auto",
+        ),
+        ("fill-mask", {"augment": {}}, "distill.augment: texts that are made up teach fill-mask nothing good"),
+    ],
+)
+def test_what_says_nothing_to_a_task_is_refused(task: str, distill: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe.of(MINIMAL | {"task": task, "distill": distill})

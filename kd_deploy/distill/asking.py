@@ -114,6 +114,7 @@ def _represented(student: nn.Module, teaching: Teaching) -> NDArray[np.float32]:
         real = arrays["attention_mask"][:, :, None]  # [B, S, 1]
         return (observe(student, arrays, names=(name,))[name] * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
+    student.eval()
     return _of_all(student, teaching, mean)
 
 

@@ -16,10 +16,10 @@ from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.parting import parting
 from kd_deploy.distill.scratch import scratch_config
 from kd_deploy.distill.scratch_writers import writer_sizes
+from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import starts_fresh, writing_config
-from kd_deploy.distill.teaching import check_stage
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.errors import RecipeError

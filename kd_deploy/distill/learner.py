@@ -15,6 +15,7 @@ from kd_deploy.distill.vocabulary_head import only_at
 from kd_deploy.tasks.task import NO_DECISION, Level
 
 TEACHER = "teacher:"  # before the names of teacher signals in a batch
+MASK = "mask"  # the tokens of the teacher, where its states come with the rows
 WRITTEN = "decoder_input_ids"  # what the decoder beside an encoder reads
 
 
@@ -93,6 +94,7 @@ class Learner(nn.Module):
             student=student,
             teacher=teacher,
             mask=mask,
+            teacher_mask=teacher.pop(MASK, mask) if aim.level == "text" else mask,
             targets=decisions.aims,
             owners=decisions.owners,
             share=self.share,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kd_deploy.distill.learner import TEACHER, WRITTEN
+from kd_deploy.distill.learner import MASK, TEACHER, WRITTEN
 from kd_deploy.distill.redrawing import Redraw
 from kd_deploy.distill.signals import Signals
 from kd_deploy.generation import Generation
@@ -52,7 +52,7 @@ class TrainingData:
 
 
 class Rows(Dataset[dict[str, Any]]):
-    """The rows that take part, encoded, by number."""
+    """The rows that take part, encoded, by number. `epoch` is the one that they are asked for in."""
 
     def __init__(self, data: TrainingData, *, task: int = 0, seed: int = 0) -> None:
         """Encode every text once.
@@ -62,6 +62,7 @@ class Rows(Dataset[dict[str, Any]]):
             task: Its number among the tasks that are learned together.
             seed: Of the tokens that are hidden anew each time, where the task is to fill them in.
         """
+        self.epoch = 0
         self._task = task
         kind, pieces = task_of(data.examples.labels), data.pieces
         encoded = encode(pieces, data.encoder, task=kind)
@@ -88,7 +89,7 @@ class Rows(Dataset[dict[str, Any]]):
         weight = None if self._weights is None else self._weights[number]
         encoded, target = self.encoded[row], self._targets[row]
         if self._redraw is not None:
-            encoded, target = self._redraw(encoded, target)
+            encoded, target = self._redraw(encoded, target, row=number, epoch=self.epoch)
         return {
             "encoded": encoded,
             "target": target,
@@ -108,6 +109,8 @@ class Collate:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The arrays [B, S] of the model, `targets`, `weights`, and the teacher's signals as `teacher:NAME`.
 
+        Where these are of tokens, `teacher:mask` [B, T] says which of them are there.
+
         Where the rows are not those of the first task, its number as `task` too.
         """
         encoded: list[Encoded] = [row["encoded"] for row in rows]
@@ -120,7 +123,10 @@ class Collate:
         if rows[0]["weight"] is not None:
             batch["weights"] = torch.from_numpy(np.stack([row["weight"] for row in rows]))
         for name in rows[0]["teacher"]:
-            batch[TEACHER + name] = torch.from_numpy(_padded([row["teacher"][name] for row in rows]))
+            values = [row["teacher"][name] for row in rows]
+            batch[TEACHER + name] = torch.from_numpy(_padded(values))
+            if values[0].ndim > 1:  # another tokenizer may have cut the texts
+                batch[TEACHER + MASK] = torch.from_numpy(_padded([np.ones(len(one), dtype=np.int64) for one in values]))
         if rows[0]["task"]:
             batch[TASK] = rows[0]["task"]
         return batch
@@ -152,11 +158,11 @@ def _aims(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
 
 
 def _padded(values: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """One array of rows [W], stacked; or of rows [n, W], padded on the right with zeros."""
-    if values[0].ndim == 1:
-        return np.stack(values)
+    """Rows of one length, stacked; or of several, [n] or [n, W], padded on the right with zeros."""
     longest = max(len(one) for one in values)
-    out = np.zeros((len(values), longest, values[0].shape[1]), dtype=values[0].dtype)
+    if all(len(one) == longest for one in values):
+        return np.stack(values)
+    out = np.zeros((len(values), longest, *values[0].shape[1:]), dtype=values[0].dtype)
     for row, one in enumerate(values):
         out[row, : len(one)] = one
     return out

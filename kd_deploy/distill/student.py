@@ -198,7 +198,11 @@ def _stage(
 def _on_labels(
     job: Job, student: nn.Module, subjects: Mapping[str, Subject], stages: tuple[Distill, ...]
 ) -> tuple[dict[str, Passed], ...]:
-    teachings = {name: untaught(one.splits, one.tokens, max_length=job.max_length) for name, one in subjects.items()}
+    all_texts = any(stage.texts != "labelled" for stage in stages)
+    teachings = {
+        name: untaught(one.splits, one.tokens, max_length=job.max_length, all_texts=all_texts)
+        for name, one in subjects.items()
+    }
     metrics = job.train_together(student, teachings, control_of(stages), what="control")
     return (
         {

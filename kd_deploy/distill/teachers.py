@@ -118,7 +118,8 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
         Voice(name=one.model, folder=folder, weight=one.weight, columns=_columns(folder, labels, name=one.model))
         for one, folder in zip(several, folders, strict=True)
     )
-    heard = [_heard(voice, validation.inputs, max_length=max_length).logits for voice in voices]
+    with processes.first_ahead():
+        heard = [_heard(voice, validation.inputs, max_length=max_length).logits for voice in voices]
     given = [predicted_classes(one, labels) for one in heard]
     targets = cast("Sequence[Classes]", validation.targets)
     worth = np.stack([class_f1(one, targets, count=len(labels.names)) for one in given])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -15,6 +16,7 @@ from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.precision import choose_format
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits
+from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
 from kd_deploy.distill.top_signals import top_signals
@@ -24,7 +26,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder
-from kd_deploy.tasks.registry import names_tokens, task_of
+from kd_deploy.tasks.registry import is_its_own_label, names_tokens, task_of
 from kd_deploy.tasks.splits import Splits
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -65,10 +67,19 @@ class Teaching:
         )
 
 
-def untaught(splits: Splits, tokens: Tokenizing, *, max_length: int) -> Teaching:
-    """Labels alone: what a teacher and a control are trained on."""
+def untaught(splits: Splits, tokens: Tokenizing, *, max_length: int, all_texts: bool = False) -> Teaching:
+    """Labels alone: what a teacher and a control are trained on.
+
+    Args:
+        splits: The rows of the recipe.
+        tokens: The tokenizer.
+        max_length: Tokens.
+        all_texts: Also those of `data.unlabeled`, where a text says by itself what is right: a student has them too.
+    """
     encoder = open_encoder(tokens.folder, max_length=max_length)
-    return Teaching(objective=labels_alone(), data=TrainingData(examples=splits.train, encoder=encoder))
+    further = splits.unlabeled if all_texts and is_its_own_label(splits.labels) else ()
+    data = TrainingData(examples=splits.train, encoder=encoder, unlabeled=further)
+    return Teaching(objective=labels_alone(), data=data)
 
 
 def prepare(
@@ -111,6 +122,7 @@ def prepare(
         same_tokens=tokens.same_tokens and not (settings.augment and tokens.kept is not None),
         answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
     )
+    torch.manual_seed(settings.seed)  # of the projections that terms learn
     objective = build_objective(settings.objective, ground)
     check_stage(settings, objective)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
@@ -123,27 +135,6 @@ def prepare(
     if settings.active is not None:  # nothing is asked yet
         return replace(teaching, data=replace(teaching.data, encoder=ours))
     return _answered(teaching, teachers, ground, settings=settings, tokens=tokens, encoder=ours)
-
-
-def check_stage(settings: Distill, objective: Objective) -> None:
-    """Refuse what a stage asks for and its terms cannot give.
-
-    Raises:
-        RecipeError: `patience` or `active` beside terms that leave them nothing to go by.
-    """
-    if settings.patience and not objective.answers:
-        raise RecipeError(
-            "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
-            hint="leave patience out of this stage",
-        )
-    deeper = sorted(set(objective.teacher_names) - {LOGITS})
-    if settings.active and deeper:
-        raise RecipeError(
-            f"distill.active asks a teacher for its answers alone, and the objective needs its {deeper[0]} too",
-            hint="use terms over logits",
-        )
-    if settings.active and not objective.teacher_names:
-        raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
 
 
 def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: Encoder) -> TrainingData:
@@ -224,9 +215,7 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
         RecipeError: No row is left.
     """
     assert data.signals is not None  # noqa: S101 - the caller has just asked
-    weights = teacher_weights(data.signals.logits, data.examples, settings.samples)
-    if answered is not None:
-        weights = weights * answered
+    weights = teacher_weights(data.signals.logits, data.examples, settings.samples, answered=answered)
     by_label = any(isinstance(term, HardLabels) for term in settings.objective)
     labelled = np.arange(len(weights)) < len(data.examples)
     rows = np.flatnonzero((weights > 0) | (labelled & by_label))

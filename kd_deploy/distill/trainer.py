@@ -1,12 +1,12 @@
 """The only subclass of transformers.Trainer: our loss, length-grouped batches, evaluation on the main metric."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
@@ -41,7 +41,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         *,
         learner: Learner,
         lessons: Mapping[str, Lesson],
-        rows: Dataset[dict[str, Any]],
+        rows: Sequence[Rows],
         batches: Batches | Balanced,
         row_by_row: bool = False,
         own_words: OwnWords | None = None,
@@ -53,7 +53,8 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         self._own_words = own_words
         self._watch = LossWatch()
         # Trainer wants an eval_dataset to evaluate at all; `evaluate` reads each lesson's validation in its place.
-        super().__init__(model=learner, train_dataset=rows, eval_dataset=rows, **trainer)
+        joined: ConcatDataset[dict[str, Any]] = ConcatDataset(rows)
+        super().__init__(model=learner, train_dataset=joined, eval_dataset=joined, **trainer)
         self.model_accepts_loss_kwargs = False  # our loss is a mean: accumulated steps are to be averaged
         names = {*input_names(learner.model), *(name for live in self._live if live for name in live.inputs)}
         # All tasks are read through the one tokenizer of the model.
@@ -62,7 +63,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         _, options = self.get_optimizer_cls_and_kwargs(self.args)
         self.optimizer_cls_and_kwargs = (TableAdamW, options | {"row_by_row": row_by_row})
         self.remove_callback(PrinterCallback)
-        self.add_callback(EpochOrder(batches))
+        self.add_callback(EpochOrder(batches, rows))
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
@@ -183,7 +184,7 @@ def train_together(
             row_by_row=settings.embeddings == "sparse",
             own_words=_own_words(settings, given[0]),
             lessons=lessons,
-            rows=ConcatDataset(rows),
+            rows=rows,
             batches=batches,
             callbacks=[Bar(description, metric), *stopping(settings), *(adapters.callbacks if adapters else ())],
         )

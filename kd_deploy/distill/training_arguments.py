@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def training_arguments(
         metric: What the best epoch is chosen by; None: the last is kept.
         steps: Of the whole training.
     """
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
@@ -57,11 +58,26 @@ def training_arguments(
         remove_unused_columns=False,
         label_names=["targets"],
     )
+    # With several GPUs and no launcher, Trainer would deal each batch out to all of them by nn.DataParallel, which
+    # gives a loss for each. One trains; torchrun takes them all.
+    made._n_gpu = min(1, made.n_gpu)  # noqa: SLF001 - there is no argument for it
+    return made
+
+
+class Patience(EarlyStoppingCallback):  # type: ignore[misc]
+    """Ends a training after so many epochs without a better one, those before it was broken off among them."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **further: object) -> None:
+        """Count the epochs since the best one that the checkpoint knows."""
+        super().on_train_begin(args, state, control, **further)
+        steps_per_epoch = max(1, state.max_steps // max(1, state.num_train_epochs))
+        since_best = state.global_step - (state.best_global_step or 0)
+        self.early_stopping_patience_counter = since_best // steps_per_epoch
 
 
 def stopping(settings: Training) -> list[TrainerCallback]:
     """What ends a training early, where it is asked for."""
-    return [EarlyStoppingCallback(early_stopping_patience=settings.patience)] if settings.patience else []
+    return [Patience(early_stopping_patience=settings.patience)] if settings.patience else []
 
 
 def require_trackers(settings: Training) -> None:

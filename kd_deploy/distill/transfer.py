@@ -52,17 +52,27 @@ def transfer_texts(
     return (*unlabeled, *made)
 
 
-def teacher_weights(logits: NDArray[np.float32], examples: Examples, settings: Samples) -> NDArray[np.float32]:
+def teacher_weights(
+    logits: NDArray[np.float32],
+    examples: Examples,
+    settings: Samples,
+    *,
+    answered: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
     """How much the teacher counts on each row, [N], from 0 to 1.
 
     Args:
         logits: The teacher's, [N, C]: the rows of `examples` first, then those without labels.
         examples: The rows with labels.
         settings: The limits.
+        answered: The rows [N] that it was asked about, the only ones that count; None: all.
     """
     multi = examples.labels.is_multi
-    sure = keep_confident(logits, threshold=settings.min_confidence, top_share=settings.top_share, multi=multi)
-    weights = sure.astype(np.float32)
+    asked = np.ones(len(logits), dtype=bool) if answered is None else answered
+    weights = np.zeros(len(logits), dtype=np.float32)
+    weights[asked] = keep_confident(
+        logits[asked], threshold=settings.min_confidence, top_share=settings.top_share, multi=multi
+    )
     known = slice(0, len(examples))
     targets = cast("Sequence[Classes]", examples.targets)
     weights[known] *= right_or_weight(logits[known], targets, wrong=settings.wrong, multi=multi)

@@ -1,24 +1,25 @@
 """The single trainings: a teacher alone, a student alone."""
 
+import json
 import shutil
 from pathlib import Path
 
-from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.bundle import MANIFEST, Bundle, require_replaceable
 from kd_deploy.distill import processes
 from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
-from kd_deploy.files import locked, require_ours
-from kd_deploy.pipeline.fingerprints import written_out
+from kd_deploy.files import beside, locked, require_ours, require_outside, sha256_text
+from kd_deploy.pipeline.fingerprints import first_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
-from kd_deploy.tasks.splits import read_splits
+from kd_deploy.tasks.splits import Splits, read_splits
 
 
 def finetune(recipe: Recipe, output: Path) -> Bundle:
@@ -31,7 +32,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
         if recipe.task in WITHOUT_LABELS:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
-    require_ours(output, marker=MANIFEST)
+    _require_place(output)
     processes.join()
     with locked(output):
         job = _job(recipe.model_copy(update={"tasks": {}}), output)
@@ -50,7 +51,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     """
     if teacher is not None:
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher)})
-    require_ours(output, marker=MANIFEST)
+    _require_place(output)
     check_recipe(recipe)
     processes.join()
     with locked(output):
@@ -60,6 +61,13 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(job)
     return made
+
+
+def _require_place(output: Path) -> None:
+    """Refuse an output that could not be moved into place when all is trained."""
+    require_ours(output, marker=MANIFEST)
+    require_outside(output)
+    require_replaceable(output)
 
 
 def _teacher(job: Job) -> Bundle:
@@ -76,15 +84,22 @@ def _job(recipe: Recipe, output: Path) -> Job:
     further = read_further(recipe, splits)
     inputs = [
         written_out(recipe),
-        splits.train.sha256,
-        *(one.train.sha256 for one in further.values()),
+        *(_content(one) for one in (splits, *further.values())),
+        first_teacher(recipe.teacher),
+        voices(recipe.teacher),
+        *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
+        start(recipe.student),
     ]
     work = _work_folder(output) / fingerprint(inputs)[:16]
     return Job(recipe=recipe, splits=splits, work=work, further=further)
 
 
+def _content(splits: Splits) -> list[str]:
+    return [splits.train.sha256, splits.validation.sha256, sha256_text(json.dumps(splits.unlabeled))]
+
+
 def _work_folder(output: Path) -> Path:
-    return output.with_name(f".{output.name}.training")
+    return beside(output, ".{}.training")
 
 
 def _forget(job: Job) -> None:

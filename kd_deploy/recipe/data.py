@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Tag, field_validator, model_validator
 
-from kd_deploy.recipe.section import PositiveInt, Section, told_by
+from kd_deploy.recipe.section import PositiveInt, Section, Seed, told_by
 
 
 class Unlabeled(Section):
@@ -50,7 +50,7 @@ class TaskData(Section):
         None, description="Most texts without labels; more are drawn from at random. Left out: all."
     )
     columns: dict[str, str] = Field({}, description="Task column: name in the file. Only where they differ.")
-    seed: int = Field(0, description="Of the split that is held back, and of what is drawn.")
+    seed: Seed = Field(0, description="Of the split that is held back, and of what is drawn.")
 
     @model_validator(mode="after")
     def _split_once(self) -> Self:

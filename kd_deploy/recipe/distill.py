@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.objective import AlphaBeta, HardLabels, JensenShannon, ReverseKl, SkewKl, SoftTargets, Term
-from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section, told_by
+from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section, Seed, told_by
 from kd_deploy.recipe.training import Training
 
 OVER_THE_LIKELIEST = (SoftTargets, ReverseKl, JensenShannon, AlphaBeta, SkewKl)
@@ -19,7 +19,7 @@ class Augment(Section):
     replace: Fraction = Field(0.1, description="Share of the words replaced by a neighbour among the teacher's.")
     ngram: Fraction = Field(0.25, description="Share of the texts cut to one to five words.")
     copies: PositiveInt = Field(1, description="New texts for each text, at most.")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _one_draw_a_word(self) -> Self:

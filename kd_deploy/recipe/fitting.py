@@ -1,20 +1,11 @@
 """What goes together in a recipe: the students of a task, its ways to teach, and its usual objective."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from kd_deploy.generation import Generation
+from kd_deploy.manifest import TaskName
 
-TaskName = Literal[
-    "text-classification",
-    "token-classification",
-    "question-answering",
-    "sentence-similarity",
-    "sentence-embedding",
-    "fill-mask",
-    "text2text",
-    "text-generation",
-]
 STUDENTS: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("transformer", "bilstm", "static"),
     "token-classification": ("transformer", "bilstm"),
@@ -100,6 +91,7 @@ def _of_writing(recipe: Any) -> dict[str, bool]:
 def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
     task, student, teacher = recipe.task, recipe.student, recipe.teacher
     fills = task in ("fill-mask", *WRITING)
+    terms = [term for stage in recipe.stages for term in stage.objective]
     beside_an_encoder = student.architecture == "transformer" and student.encoder_layers is not None
     return {
         "student.bigrams": (
@@ -120,8 +112,12 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
             "sources without targets teach nothing where distill.sequences does not have the teacher write them",
         ),
         **_of_training(recipe),
+        "distill.objective": (
+            task == "text2text" and any(getattr(one, "layers", None) == "auto" for one in terms),
+            "layers: auto compares what layers say of one text, and text2text has a source and a target",
+        ),
         "distill.augment": (
-            task in WRITING and any(stage.augment for stage in recipe.stages),
+            fills and any(stage.augment for stage in recipe.stages),
             f"texts that are made up teach {task} nothing good",
         ),
         "teacher.finetune": (

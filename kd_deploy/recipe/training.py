@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kd_deploy.recipe.section import Fraction, NotNegative, PositiveFloat, PositiveInt, Section
+from kd_deploy.recipe.section import Fraction, NotNegative, PositiveFloat, PositiveInt, Section, Seed
 
 
 class Training(Section):
@@ -33,4 +33,4 @@ class Training(Section):
     fgm: NotNegative = Field(0.0, description="Length of the worst step of the word vectors to learn against too.")
     r_drop: NotNegative = Field(0.0, description="Weight of the agreement between two passes under dropout.")
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
-    seed: int = 0
+    seed: Seed = 0

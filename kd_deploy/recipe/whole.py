@@ -9,10 +9,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from kd_deploy.errors import RecipeError
 from kd_deploy.generation import Generation
+from kd_deploy.manifest import TaskName
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Distill, Stages
 from kd_deploy.recipe.faults import describe_faults, place_of
-from kd_deploy.recipe.fitting import WITHOUT_LABELS, TaskName, unfit, with_objective
+from kd_deploy.recipe.fitting import WITHOUT_LABELS, unfit, with_objective
 from kd_deploy.recipe.outcome import Benchmark, Export, ReportOptions
 from kd_deploy.recipe.section import Section
 from kd_deploy.recipe.student import Student, TransformerStudent

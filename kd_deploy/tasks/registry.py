@@ -62,6 +62,11 @@ def writes(labels: LabelSpace) -> bool:
     return labels.task in WRITING
 
 
+def is_its_own_label(labels: LabelSpace) -> bool:
+    """Whether a text says by itself what is right: its hidden words, or the words that come next."""
+    return hides(labels) or labels.task == text_generation.NAME
+
+
 def is_plain(task: Task) -> bool:
     """Whether a row of the task is a text alone, and nothing is said of it that a model is to learn."""
     return task.NAME in WITHOUT_LABELS or (task.REQUIRED == task.INPUTS and not task.OPTIONAL)

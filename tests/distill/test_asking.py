@@ -74,6 +74,8 @@ def test_a_budget_beyond_the_texts_asks_about_all_of_them(tmp_path: Path, bert_b
     [
         ([{"term": "hidden"}], "needs its hidden"),
         ([{"term": "hard_labels"}], "no term of the objective needs one"),
+        ([{"term": "relational"}], "relational weighs the texts of a batch"),
+        ([{"term": "soft_targets"}, {"term": "hard_labels", "focus": "sure"}], "hard_labels weighs the texts"),
     ],
 )
 def test_what_cannot_be_asked_in_rounds_is_refused(

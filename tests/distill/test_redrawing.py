@@ -1,5 +1,7 @@
 """Other tokens hidden each time that a text is learned from."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,12 +31,23 @@ def text(*words: int) -> tuple[Encoded, NDArray[np.int64]]:
 LONG = text(*(FIRST + place % len(WORDS) for place in range(400)))  # 60 of them are hidden at a time
 
 
+class Drawing:
+    """Draws of one text, epoch after epoch."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._redraw, self._epoch = Redraw(TOKENIZER, seed=seed), -1
+
+    def __call__(self, encoded: Encoded, aims: NDArray[np.int64]) -> tuple[Encoded, NDArray[np.int64]]:
+        self._epoch += 1
+        return self._redraw(encoded, aims, row=7, epoch=self._epoch)
+
+
 def restored(encoded: Encoded, aims: NDArray[np.int64]) -> list[int]:
     return [int(one) for one in np.where(aims >= 0, aims, encoded.ids)]
 
 
 def test_special_tokens_are_never_hidden() -> None:
-    redraw = Redraw(TOKENIZER, seed=0)
+    redraw = Drawing()
     encoded, aims = text(FIRST, UNK, FIRST + 1, UNK, HIDE)
 
     drawn = [redraw(encoded, aims) for _ in range(200)]
@@ -46,7 +59,7 @@ def test_special_tokens_are_never_hidden() -> None:
 
 
 def test_of_ten_hidden_tokens_eight_are_masked_one_is_swapped_and_one_stays() -> None:
-    redraw = Redraw(TOKENIZER, seed=0)
+    redraw = Drawing()
     shown, wanted = [], []
     for _ in range(100):
         encoded, aims = redraw(*LONG)
@@ -64,7 +77,7 @@ def test_of_ten_hidden_tokens_eight_are_masked_one_is_swapped_and_one_stays() ->
 
 
 def test_aims_are_what_stood_there() -> None:
-    redraw = Redraw(TOKENIZER, seed=0)
+    redraw = Drawing()
 
     for _ in range(50):
         encoded, aims = redraw(*LONG)
@@ -75,7 +88,7 @@ def test_aims_are_what_stood_there() -> None:
 
 
 def test_what_was_hidden_before_stands_there_again() -> None:
-    by, redraw = encoder(), Redraw(TOKENIZER, seed=0)
+    by, redraw = encoder(), Drawing()
     piece = masked(whole([" ".join(WORDS)]), by)[0]
     assert piece.hidden is not None
     before, original = by.encode(piece.input), by.encode(" ".join(WORDS)).ids
@@ -89,7 +102,7 @@ def test_what_was_hidden_before_stands_there_again() -> None:
 
 
 def test_what_the_user_hid_stays_hidden_and_is_no_aim() -> None:
-    redraw = Redraw(TOKENIZER, seed=0)
+    redraw = Drawing()
     encoded, aims = text(FIRST, HIDE, FIRST + 2)
     aims[2] = UNKNOWN
 
@@ -102,7 +115,7 @@ def test_what_the_user_hid_stays_hidden_and_is_no_aim() -> None:
 
 @pytest.mark.parametrize(("tokens", "expected"), [(1, 1), (9, 1), (10, 2), (20, 3)])
 def test_a_seventh_is_hidden_and_at_least_one(tokens: int, expected: int) -> None:
-    _, aims = Redraw(TOKENIZER, seed=0)(*text(*[FIRST] * tokens))
+    _, aims = Drawing()(*text(*[FIRST] * tokens))
 
     assert (aims != NO_DECISION).sum() == expected
 
@@ -111,14 +124,14 @@ def test_a_seventh_is_hidden_and_at_least_one(tokens: int, expected: int) -> Non
 def test_where_nothing_can_be_hidden_the_text_stays(tokens: tuple[int, ...]) -> None:
     encoded, aims = text(*tokens)
 
-    again, found = Redraw(TOKENIZER, seed=0)(encoded, aims)
+    again, found = Drawing()(encoded, aims)
 
     assert again.ids == encoded.ids
     assert set(found.tolist()) == {NO_DECISION}
 
 
 def test_the_seed_says_what_is_drawn() -> None:
-    first, again, other = (Redraw(TOKENIZER, seed=seed) for seed in (3, 3, 4))
+    first, again, other = (Drawing(seed) for seed in (3, 3, 4))
 
     drawn = [[redraw(*LONG)[0].ids for _ in range(3)] for redraw in (first, again, other)]
 
@@ -131,16 +144,22 @@ def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
         Redraw(word_piece("[NONE]"), seed=0)
 
 
-def test_a_row_is_drawn_anew_each_time_that_it_is_asked_for() -> None:
+def _epoch_of(rows: Rows, epoch: int) -> list[dict[str, Any]]:
+    rows.epoch = epoch
+    return [rows[place] for place in range(len(rows))]
+
+
+def test_a_row_is_drawn_anew_in_each_epoch_however_it_is_come_to() -> None:
     texts = [" ".join(WORDS[start:]) for start in range(5)]
     examples = tiny.examples(texts, [()] * len(texts), LABELS)
     data = TrainingData(examples=examples, encoder=encoder())
 
     rows, same = Rows(data, seed=0), Rows(data, seed=0)
 
-    drawn = [[rows[place] for place in range(len(rows))] for _ in range(4)]
+    drawn = [_epoch_of(rows, epoch) for epoch in range(4)]
     for epoch in drawn:
         for row, one in zip(epoch, data.encoder.encode_all(texts), strict=True):
             assert restored(row["encoded"], row["target"]) == one.ids
     assert len({tuple(epoch[0]["target"]) for epoch in drawn}) > 1
-    assert [tuple(same[place]["target"]) for place in range(len(same))] == [tuple(row["target"]) for row in drawn[0]]
+    taken_up = [tuple(row["target"]) for row in _epoch_of(same, 2)]
+    assert taken_up == [tuple(row["target"]) for row in drawn[2]]

@@ -1,12 +1,14 @@
 """A student before its teacher: signals kept and live teach alike, and layers find each other by likeness."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
@@ -15,9 +17,12 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.learner import TEACHER, Learner
 from kd_deploy.distill.likeness import layer_likeness
 from kd_deploy.distill.narrowed import Tokenizing
-from kd_deploy.distill.rows import Collate, Rows
+from kd_deploy.distill.observe import shape_of
+from kd_deploy.distill.rows import Collate, Rows, TrainingData
+from kd_deploy.distill.signals import Signals
 from kd_deploy.distill.students.build import build_student
 from kd_deploy.distill.teaching import Teaching, prepare
+from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.recipe import BilstmStudent, Distill, TransformerStudent
 from kd_deploy.tasks.splits import Splits
@@ -144,3 +149,40 @@ def test_a_student_learns_from_layers_alone(
     )
 
     assert distance() < 0.7 * before
+
+
+def test_the_seed_says_how_projections_start(checkpoint: Path) -> None:
+    found = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        model, settings = student(checkpoint, NARROW), Distill.model_validate({"objective": [{"term": "hidden"}]})
+        teachers, tokens = tiny.teachers(checkpoint, tiny.SINGLE), Tokenizing(folder=checkpoint)
+        torch.manual_seed(before)
+        made = prepare(model, teachers, splits=SPLITS, settings=settings, tokens=tokens)
+        found.append([value.detach().clone() for value in made.objective.parameters()])
+
+    assert found[0]
+    assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("term", ["similarity_matrix", "distance_relations", "cls"])
+def test_states_of_a_teacher_with_other_tokens_are_pooled_by_its_own(checkpoint: Path, term: str) -> None:
+    model = student(checkpoint, HALF)
+    rng, lengths = np.random.default_rng(0), (3, 9, 5, 7)
+    states = [rng.normal(size=(length, tiny.SIZES.hidden_size)).astype(np.float32) for length in lengths]
+    top = f"hidden.{tiny.SIZES.layers - 1}"
+    signals = dict.fromkeys(["hidden.1" if term == "cls" else top], states)
+    encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    data = TrainingData(
+        examples=EXAMPLES.some(range(4)), encoder=encoder, signals=Signals(rows=signals, computed=4, reused=0)
+    )
+    batch = Collate(encoder, input_names(model))(list(Rows(data)))
+    ground = Ground(student=shape_of(model), teacher=shape_of(load_model(checkpoint)))
+    objective = build_objective(Distill.model_validate({"objective": [{"term": term}]}).objective, ground)
+    seen = Learner(model, objective)._seen(batch, 0)
+
+    assert seen.masks[1].sum(dim=1).tolist() == list(lengths)
+    widened = {name: F.pad(value, (0, 0, 0, 4), value=9.0) for name, value in seen.teacher.items()}
+    wide = replace(seen, teacher=widened, teacher_mask=F.pad(seen.masks[1], (0, 4)))
+    assert_close(objective(seen), objective(wide))
+    assert objective(seen) > 0

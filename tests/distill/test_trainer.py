@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
+from transformers import TrainingArguments
 from transformers.trainer_utils import SaveStrategy
 
 from kd_deploy.distill import trainer as trainer_module
@@ -24,6 +25,7 @@ from kd_deploy.distill.students.build import build_student
 from kd_deploy.distill.terms import Ground, build_objective, labels_alone
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.trainer import DistillTrainer, train
+from kd_deploy.distill.training_arguments import training_arguments
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
 from kd_deploy.tasks.task import Examples
@@ -438,3 +440,27 @@ def test_accumulated_steps_learn_what_one_large_batch_learns(checkpoint: Path, t
         weights.append(torch.cat([one.detach().flatten() for one in model.parameters()]))
 
     assert_close(weights[0], weights[1], atol=2e-5, rtol=0)
+
+
+def test_patience_counts_the_epochs_before_a_training_was_broken_off(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.9, 0.7, 0.6, 0.8, 0.8])
+    monkeypatch.setattr(trainer_module, "evaluate_model", lambda *_, **__: {"accuracy": next(scores, 0.9)})
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
+    steps = steps_of(monkeypatch)
+
+    learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
+
+    assert steps == list(range(3 * STEPS, 4 * STEPS))
+
+
+def test_one_process_trains_on_one_gpu(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda _: 2))
+
+    made = training_arguments(student(checkpoint), SETTINGS, work=tmp_path, metric=None, steps=1)
+
+    assert made._n_gpu == 1  # what Trainer hands to nn.DataParallel

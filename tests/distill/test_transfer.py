@@ -14,7 +14,7 @@ from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.objectives.labels import hard_label_loss
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
-from kd_deploy.distill.teaching import Teaching, prepare
+from kd_deploy.distill.teaching import Teaching, prepare, untaught
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.transfer import teacher_weights
 from kd_deploy.errors import RecipeError
@@ -150,6 +150,30 @@ def test_the_teacher_counts_where_it_is_sure_and_right(samples: Samples, expecte
     three = replace(EXAMPLES, inputs=("a", "b", "c"), targets=((0,), (0,), (1,)))
 
     np.testing.assert_allclose(teacher_weights(logits, three, samples), expected)
+
+
+def test_a_share_is_one_of_the_texts_that_were_asked_about() -> None:
+    logits = np.zeros((6, 2), dtype=np.float32)
+    logits[[1, 3]] = [[3.0, 0.0], [1.0, 0.0]]
+    answered = np.array([False, True, False, True, False, False])
+    unlabelled = replace(EXAMPLES, inputs=(), targets=())
+
+    found = teacher_weights(logits, unlabelled, Samples(top_share=0.5), answered=answered)
+
+    assert found.tolist() == [0, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"), [("fill-mask", UNLABELED), ("text-generation", UNLABELED), ("text2text", ())]
+)
+def test_a_control_reads_the_texts_that_are_their_own_labels(
+    checkpoint: Path, task: str, expected: tuple[str, ...]
+) -> None:
+    rows = replace(EXAMPLES, labels=replace(EXAMPLES.labels, task=task))
+    splits, tokens = replace(SPLITS, train=rows, validation=rows), Tokenizing(folder=checkpoint)
+
+    assert untaught(splits, tokens, max_length=tiny.MAX_LENGTH, all_texts=True).data.unlabeled == expected
+    assert untaught(splits, tokens, max_length=tiny.MAX_LENGTH).data.unlabeled == ()
 
 
 def test_rows_on_which_nothing_counts_are_left_out(checkpoint: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from kd_deploy.bundle import Bundle, sign
 from kd_deploy.generation import Generation
 from kd_deploy.pipeline.fingerprints import first_teacher, signature, start
-from kd_deploy.recipe import Teacher, TransformerStudent
+from kd_deploy.pipeline.train import _job
+from kd_deploy.recipe import Recipe, Teacher, TransformerStudent
+from tests import tiny
 
 Change = Callable[[Path], object]
 
@@ -79,3 +81,27 @@ def test_who_writes_in_another_way_is_measured_again(bert: Bundle) -> None:
 
     assert signature(greedy) != signature(beams)
     assert signature(greedy) == signature(greedy)
+
+
+def test_a_training_does_not_go_on_from_what_another_teacher_began(checkpoint: Path, tmp_path: Path) -> None:
+    teacher = shutil.copytree(checkpoint, tmp_path / "teacher")
+    rows, texts = tmp_path / "rows.jsonl", tmp_path / "texts.jsonl"
+    lines = [{"text": text, "label": tiny.SINGLE.names[ids[0]]} for text, ids in _some_rows()]
+    rows.write_text("".join(json.dumps(one) + "\n" for one in lines), encoding="utf-8")
+    texts.write_text('{"text": "a long story"}\n', encoding="utf-8")
+    data = {"train": str(rows), "validation": str(rows), "unlabeled": [str(texts)], "max_length": tiny.MAX_LENGTH}
+    recipe = Recipe.of({"version": 1, "task": "text-classification", "data": data, "teacher": {"model": str(teacher)}})
+    output = tmp_path / "student"
+
+    first = _job(recipe, output).work
+    assert _job(recipe, output).work == first
+    texts.write_text('{"text": "another story"}\n', encoding="utf-8")
+    second = _job(recipe, output).work
+    rewrite(teacher / "config.json", pad_token_id=7)
+
+    assert len({first, second, _job(recipe, output).work}) == 3
+
+
+def _some_rows() -> list[tuple[str, tuple[int, ...]]]:
+    found = tiny.single_label(8, seed=0)
+    return list(zip(map(str, found.inputs), found.targets, strict=True))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.distill.endpoint.answers import what_may_be_kept
 from kd_deploy.distill.endpoint.chat import PAIR_QUESTION, QUESTION, Chat
 from kd_deploy.distill.endpoint.http import Connection
@@ -68,7 +69,8 @@ class RemoteTeacher:
         """
         self._settings = settings
         self._labels = labels
-        self._cache = SignalCache(cache / "signals" / fingerprint(settings, labels) / "logits")
+        self._folder = cache / "signals" / fingerprint(settings, labels) / "logits"
+        self._cache = SignalCache(self._folder)
 
     def logits(self, inputs: Sequence[TextInput]) -> RemoteAnswers:
         """The answer to every input, from the cache where it has them.
@@ -83,6 +85,8 @@ class RemoteTeacher:
             TrainingError: The server refuses, stays silent after all retries, or answers what cannot be used.
             MissingExtraError: httpx2 is not installed.
         """
+        if not processes.is_first():  # the first one has asked meanwhile
+            self._cache = SignalCache(self._folder)
         keys = [key_of(one) for one in inputs]
         texts = dict(zip(keys, inputs, strict=True))
         missing = {key: text for key, text in texts.items() if key not in self._cache}

@@ -50,7 +50,7 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
             term, f"has focus, which goes by classes, and the answer is a {ground.answers}", hint="leave focus out"
         )
     ready = READY[type(term)](term, ground)
-    if ground.level != "text" and not ground.same_tokens and LOGITS[0] in ready.teacher:
+    if ground.level != "text" and not ground.same_tokens and ready.teacher:
         raise unfit(
             term,
             "compares answers about tokens, and the student cuts texts into other tokens than the teacher",

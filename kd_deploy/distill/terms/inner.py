@@ -52,8 +52,11 @@ def cls(term: recipe.Cls, ground: Ground) -> Term:
     names = _named("hidden", ground.pairs(term, term.layers))
 
     def compute(seen: Seen) -> Tensor:
-        weights, first = text_weights_of(term, seen), partial(pooled, mask=seen.mask, how="first")
-        states = [(first(seen.student[low]), first(seen.teacher[high])) for low, high in names]
+        weights, (mine, theirs) = text_weights_of(term, seen), seen.masks
+        states = [
+            (pooled(seen.student[low], mine, how="first"), pooled(seen.teacher[high], theirs, how="first"))
+            for low, high in names
+        ]
         return mean([cls_distance(low, high, weights=weights) for low, high in states])
 
     return _term(term, names, compute)
@@ -123,8 +126,9 @@ def structural(term: recipe.Structure, ground: Ground) -> Term:
     distance = BETWEEN_TEXTS[type(term)](term)
 
     def compute(seen: Seen) -> Tensor:
-        student = pooled(seen.student[low].float(), seen.mask, how=term.pooling)
-        teacher = pooled(seen.teacher[high].float(), seen.mask, how=term.pooling)
+        mine, theirs = seen.masks
+        student = pooled(seen.student[low].float(), mine, how=term.pooling)
+        teacher = pooled(seen.teacher[high].float(), theirs, how=term.pooling)
         return distance(learned(student) if learned else student, teacher)
 
     return Term(

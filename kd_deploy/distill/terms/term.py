@@ -15,7 +15,8 @@ class Seen:
     """One batch as an objective sees it: the signals of both models, the labels, and how far the training is.
 
     The logits [N, C] of both, and `targets`, are a row for each decision: a text, a token, a place among tokens. All
-    other signals are a row for each text. `owners` [N] are the texts of the decisions; None: one each, in order. A
+    other signals are a row for each text. `mask` [B, S] and `teacher_mask` [B, T], None: the same, say which tokens are
+    there. `owners` [N] are the texts of the decisions; None: one each, in order. A
     target below 0, or that is no number, is a decision without a label. `weights` [B], 0 to 1, say how much the
     teacher counts; None: 1.
     """
@@ -27,6 +28,12 @@ class Seen:
     share: float = 0.0
     weights: Tensor | None = None
     owners: Tensor | None = None
+    teacher_mask: Tensor | None = None
+
+    @property
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """Which tokens are there, of student and teacher, [B, S] and [B, T]."""
+        return self.mask, self.mask if self.teacher_mask is None else self.teacher_mask
 
     @property
     def compared(self) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,38 @@
+"""What a stage may ask for, given the terms of its objective."""
+
+from kd_deploy.distill.signals import LOGITS
+from kd_deploy.distill.terms import Objective
+from kd_deploy.errors import RecipeError
+from kd_deploy.recipe import Distill
+from kd_deploy.recipe.objective import AnyTerm, PerExample, Relational
+
+
+def check_stage(settings: Distill, objective: Objective) -> None:
+    """Refuse what a stage asks for and its terms cannot give.
+
+    Raises:
+        RecipeError: `patience` or `active` beside terms that leave them nothing to go by.
+    """
+    if settings.patience and not objective.answers:
+        raise RecipeError(
+            "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
+            hint="leave patience out of this stage",
+        )
+    of_all = next((term.term for term in settings.objective if _looks_at_all(term)), None)
+    if settings.active and of_all:
+        raise RecipeError(
+            f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
+            hint="leave focus out, and use soft_targets",
+        )
+    deeper = sorted(set(objective.teacher_names) - {LOGITS})
+    if settings.active and deeper:
+        raise RecipeError(
+            f"distill.active asks a teacher for its answers alone, and the objective needs its {deeper[0]} too",
+            hint="use terms over logits",
+        )
+    if settings.active and not objective.teacher_names:
+        raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
+
+
+def _looks_at_all(term: AnyTerm) -> bool:
+    return isinstance(term, Relational) or (isinstance(term, PerExample) and term.focus != "all")
