@@ -84,3 +84,21 @@ class GateError(KDDeployError):
     """A limit that the recipe sets and the result does not meet."""
 
     exit_code = 10
+
+
+EXTRAS = {
+    "torch": "distill",
+    "transformers": "distill",
+    "accelerate": "distill",
+    "datasets": "distill",
+    "safetensors": "distill",
+    "onnx": "export",
+    "jinja2": "report",
+    "matplotlib": "report",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """What to install where a package of one of our extras is missing; None: it is of none."""
+    package = (error.name or "").split(".")[0]
+    return MissingExtraError(f"this command (without {package})", extra=EXTRAS[package]) if package in EXTRAS else None

@@ -186,6 +186,7 @@ class Benchmarked:
     command: str
     created: str
     targets: tuple[Measured, ...] = field(default=())
+    task: str = "text-classification"  # what earlier files are taken for
 
 
 def worth(metric: str, value: float) -> float:

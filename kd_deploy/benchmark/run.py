@@ -49,7 +49,7 @@ class Opened:
 
 
 def benchmark(
-    specs: Sequence[TargetSpec], *, inputs: Sequence[TextInput], settings: Benchmark, command: str
+    specs: Sequence[TargetSpec], *, task: str, inputs: Sequence[TextInput], settings: Benchmark, command: str
 ) -> Benchmarked:
     """Time and memory of every target, each in its own process, measured in turns.
 
@@ -59,6 +59,7 @@ def benchmark(
 
     Args:
         specs: What to measure; the report keeps this order.
+        task: What all of them are for.
         inputs: Real texts or pairs, at least one. Rounds begin again at the first when they run out.
         settings: Shapes, rounds, texts in a round. Providers and threads are those of `specs`.
         command: What the user typed, for the record.
@@ -83,7 +84,7 @@ def benchmark(
             _gather(opened[position], shapes) if position in opened else _not_measured(spec)
             for position, spec in enumerate(specs)
         )
-    return Benchmarked(environment=environment(), command=command, created=created, targets=measured)
+    return Benchmarked(environment=environment(), command=command, created=created, targets=measured, task=task)
 
 
 def environment() -> Environment:

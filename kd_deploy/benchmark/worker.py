@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from kd_deploy.errors import KDDeployError
+from kd_deploy.errors import KDDeployError, missing_extra
 
 if TYPE_CHECKING:
     from kd_deploy.runner import Answerer
@@ -40,6 +40,11 @@ def main() -> None:
                 reply = HANDLERS[request["do"]](answerer, request)
         except KDDeployError as error:
             reply = {"error": describe(error)}
+        except ModuleNotFoundError as error:
+            missing = missing_extra(error)
+            if missing is None:
+                raise
+            reply = {"error": describe(missing)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 

@@ -25,20 +25,10 @@ from kd_deploy.cli import (
     run,
 )
 from kd_deploy.cli.output import hush_libraries
-from kd_deploy.errors import KDDeployError, MissingExtraError, UsageError
+from kd_deploy.errors import KDDeployError, UsageError, missing_extra
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141  # what a shell says of a program that the signal ended
-EXTRAS = {
-    "torch": "distill",
-    "transformers": "distill",
-    "accelerate": "distill",
-    "datasets": "distill",
-    "safetensors": "distill",
-    "onnx": "export",
-    "jinja2": "report",
-    "matplotlib": "report",
-}
 
 app = typer.Typer(
     name="kd-deploy",
@@ -57,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KDDeployError as error:
         _fail(str(error), error.hint, error.exit_code)
     except ModuleNotFoundError as error:
-        missing = _missing_extra(error)
+        missing = missing_extra(error)
+        if missing is None:
+            raise
         _fail(str(missing), missing.hint, missing.exit_code)
 
 
@@ -89,13 +81,6 @@ def _drop_what_cannot_be_written() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError:
-    package = (error.name or "").split(".")[0]
-    if package not in EXTRAS:
-        raise error
-    return MissingExtraError(f"this command (without {package})", extra=EXTRAS[package])
 
 
 def _fail(message: str, hint: str, code: int) -> None:

@@ -34,10 +34,13 @@ def command(
     settings = _settings(batch_sizes, sequence_lengths, providers, threads, rounds)
     from kd_deploy import measurement_store
     from kd_deploy.benchmark.run import benchmark
+    from kd_deploy.files import require_file_place
     from kd_deploy.pipeline.rows import task_of_all, texts_of
     from kd_deploy.pipeline.targets import resolve
     from kd_deploy.tasks.registry import as_asked
 
+    if output:
+        require_file_place(output)
     targets = [resolve(one, name=one) for one in models]
     specs = [
         target.spec(provider=provider, threads=count, must_run=True)
@@ -48,7 +51,7 @@ def command(
     task = task_of_all(targets)
     inputs = texts_of(data, columns=columns_of(columns), task=task) if data else as_asked(task.SAMPLE, task)
     with speaking(quiet=quiet):
-        made = benchmark(specs, inputs=inputs, settings=settings, command=command_line())
+        made = benchmark(specs, task=task.NAME, inputs=inputs, settings=settings, command=command_line())
     if output:
         measurement_store.save(output, made)
     show(made, as_json=as_json)

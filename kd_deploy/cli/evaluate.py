@@ -23,12 +23,15 @@ def command(
 ) -> None:
     """Measure a model's quality on rows with labels, and its agreement with a teacher."""
     from kd_deploy import measurement_store
+    from kd_deploy.files import require_file_place
     from kd_deploy.pipeline.evaluate import evaluate
     from kd_deploy.pipeline.rows import rows_for
     from kd_deploy.pipeline.targets import resolve
 
-    targets = [resolve(against, role="teacher")] if against else []
-    targets.append(replace(resolve(model), task=task))
+    if output:
+        require_file_place(output)
+    targets = [resolve(against, role="teacher", name=against)] if against else []
+    targets.append(replace(resolve(model, name=model), task=task))
     with speaking(quiet=quiet):
         rows_given = rows_for(model, data, columns=columns_of(columns), task=task)
         evaluation = evaluate(targets, rows_given, split="given", name=data)

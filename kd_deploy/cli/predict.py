@@ -22,7 +22,7 @@ def command(
     bundle: Annotated[str, typer.Argument(help="The bundle.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts. None: lines, or JSON Lines, from stdin.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, int8 or int4; left out: int8 where the bundle has it.")
+        str | None, typer.Option(help="fp32, int8 or int4; left out: int8, else int4, else fp32.")
     ] = None,
     task: TaskName = "main",
     provider: Annotated[str, typer.Option(help="cpu, cuda, or another that onnxruntime has here.")] = "cpu",
@@ -65,8 +65,8 @@ def command(
         }
         asked = {name: value for name, value in how.items() if value is not None}
         if asked:
-            predictor.writer.settings = changed(predictor.writer.settings, asked)
-        inputs = given(texts, kind) if texts else read_lines(sys.stdin.buffer, kind)
+            predictor.writer.settings = changed(predictor.writer.settings, asked).checked()
+        inputs = given(texts, kind) if texts else read_lines(own_stdin(), kind)
         if writes(predictor.labels):
             inputs = checked(inputs, predictor.writer.check, arguments=bool(texts))
         if stream:
@@ -143,6 +143,18 @@ def given(texts: list[str], task: "Task") -> "list[TextInput]":
     return list(zip(texts[::2], texts[1::2], strict=True))
 
 
+def own_stdin() -> BinaryIO:
+    """Stdin through a buffer of our own.
+
+    A thread waits in it for the next line. Python closes sys.stdin when it ends, and aborts where a thread is
+    inside.
+    """
+    try:
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # a stream without a file behind it
+        return sys.stdin.buffer
+
+
 def read_lines(stream: BinaryIO, task: "Task") -> "Iterator[TextInput]":
     """An input from every line, empty ones too: a JSON object with the columns of the task, or a plain text.
 
@@ -171,6 +183,8 @@ def input_names(task: "Task") -> tuple[str, ...]:
 
 
 def _object(line: str, number: int, task: "Task") -> "TextInput":
+    from kd_deploy.tasks.encoding import utf8
+
     names = input_names(task)
     may_pair = PAIR in task.OPTIONAL and task.ANSWERS != "vector"
     pairs = ', or with "text_pair"' if may_pair else ""
@@ -189,4 +203,5 @@ def _object(line: str, number: int, task: "Task") -> "TextInput":
         if not isinstance(part, str):
             keys = ", ".join(value) or "none"
             raise DataError(f"stdin line {number} has no {name} that is a string; its keys: {keys}", hint=hint)
-    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+    texts = [utf8(part) for part in parts]
+    return texts[0] if len(texts) == 1 else (texts[0], texts[1])

@@ -91,7 +91,9 @@ def _object(line: str, *, place: str) -> dict[str, object]:
         raise DataError(f"{place} holds JSON too large or too deep to read", hint=ONE_OBJECT) from error
     if not isinstance(row, dict):
         raise DataError(f"{place} is not a JSON object but {line.strip()[:40]!r}", hint=ONE_OBJECT)
-    return row
+    if "\\ud" in line.lower():  # the one way to a half of a character, which nothing can write again
+        row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
+    return {**row}
 
 
 def _records(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

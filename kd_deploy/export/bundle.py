@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import onnx
 from torch import nn
 
 from kd_deploy import progress
-from kd_deploy.bundle import MANIFEST, Bundle, copy_files, graph_file, sign
+from kd_deploy.bundle import PRECISIONS, Bundle, copy_files, graph_file, sign
 from kd_deploy.errors import ExportError, UsageError
 from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
@@ -21,7 +21,7 @@ from kd_deploy.export.graph import export_graph
 from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
 from kd_deploy.export.settings import ExportSettings
-from kd_deploy.files import staged
+from kd_deploy.files import beside, staged
 from kd_deploy.machine import this_machine
 from kd_deploy.manifest import GraphRecord, Manifest, ParityRecord
 from kd_deploy.runner import Runner
@@ -74,8 +74,19 @@ def export_bundle(
             exporting = _Exporting(source=source, aside=aside, work=work, output=output, settings=settings)
             graphs = exporting.graphs(model, runner)
             shutil.rmtree(work)
-        sign(aside, source.manifest.model_copy(update={"graphs": graphs}))
+        if settings.keep:
+            graphs |= _kept(source, aside, made=graphs)
+        in_order = {precision: graphs[precision] for precision in PRECISIONS if precision in graphs}
+        sign(aside, source.manifest.model_copy(update={"graphs": in_order}))
     return Bundle.open(output)
+
+
+def _kept(source: Bundle, aside: Path, *, made: Mapping[str, GraphRecord]) -> dict[str, GraphRecord]:
+    """The graphs of the source in precisions that were not made, and their files beside those that were."""
+    kept = {precision: record for precision, record in source.manifest.graphs.items() if precision not in made}
+    for precision, record in kept.items():
+        copy_files(source.path, aside, [graph_file(precision, part) for part in record.parts])
+    return kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +143,7 @@ class _Exporting:
             split_outputs(self.exported, list(self.heads.values()))
         moved = _shortened(self.exported, graph)
         found = self._compare(runner, graph)
-        worst = self.output.with_name(f"{self.output.name}.parity-worst.npz")
+        worst = beside(self.output, "{}.parity-worst.npz")
         parity.require(found, what=graph.name, keep=worst)
         return self._record("fp32", graph, found, steps=("plain graph", *_told(moved)))
 
@@ -236,8 +247,3 @@ def _told(moved: int) -> tuple[str, ...]:
 
 def _first(config: dict[str, Any], keys: Sequence[str]) -> int:
     return next((int(config[key]) for key in keys if isinstance(config.get(key), int)), 0)
-
-
-def is_exported(folder: Path, precisions: Sequence[str]) -> bool:
-    """Whether a folder is a bundle that has all these precisions already."""
-    return (folder / MANIFEST).is_file() and set(precisions) <= set(Bundle.open(folder).manifest.graphs)

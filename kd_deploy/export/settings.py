@@ -9,7 +9,10 @@ from kd_deploy.tasks.task import Examples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSettings:
-    """What to write, and what int8 may cost: on the rows of the main task, and of further ones by name."""
+    """What to write, and what int8 may cost: on the rows of the main task, and of further ones by name.
+
+    `keep` the bundle's graphs in other precisions than these: they are of the same model.
+    """
 
     precisions: Sequence[str]
     opset: int = 17
@@ -17,3 +20,4 @@ class ExportSettings:
     max_accuracy_drop: float | None = None
     examples: Examples | None = None
     further: Mapping[str, Examples] = field(default_factory=dict)
+    keep: bool = False

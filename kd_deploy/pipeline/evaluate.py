@@ -31,16 +31,15 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
     task = task_of(examples.labels)
     samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
     shown = tuple(str(one) for one in samples)
-    asked = {target.name.name: _answers(target, examples, shown=shown) for target in targets}
-    answers = {name: one.predictions for name, one in asked.items()}
-    teacher = next((target.name.name for target in targets if target.name.role == "teacher"), None)
+    asked = [_answers(target, examples, shown=shown) for target in targets]  # two may have one name
+    teacher = next((own for target, own in zip(targets, asked, strict=True) if target.name.role == "teacher"), None)
     if not examples.answered:
         if teacher is None:
             raise DataError(
                 f"{examples.source} does not say what is right: there is nothing to judge by",
                 hint="name a teacher to be compared with: --against TEACHER",
             )
-        examples = examples.answered_by(answers[teacher])
+        examples = examples.answered_by(teacher.predictions)
     return Evaluation(
         task=task.NAME,
         main_metric=main_metric(examples),
@@ -49,8 +48,8 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
         labels=examples.labels.names,
         problem_type=examples.labels.problem_type,
         targets=tuple(
-            _evaluated(target.name, asked[target.name.name], examples, teacher=answers[teacher] if teacher else None)
-            for target in targets
+            _evaluated(target.name, own, examples, teacher=teacher.predictions if teacher else None)
+            for target, own in zip(targets, asked, strict=True)
         ),
         samples=shown,
     )

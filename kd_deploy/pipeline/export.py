@@ -1,10 +1,10 @@
 """A bundle, or any checkpoint, to a bundle with ONNX files."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.bundle import MANIFEST, Bundle, require_replaceable
 from kd_deploy.distill.adopt import adopt_checkpoint
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.tokenizer_files import default_max_length
@@ -14,7 +14,7 @@ from kd_deploy.errors import UsageError
 from kd_deploy.export.bundle import export_bundle
 from kd_deploy.export.graph import Backend
 from kd_deploy.export.settings import ExportSettings
-from kd_deploy.files import locked, require_ours
+from kd_deploy.files import locked, require_ours, require_outside
 from kd_deploy.pipeline.targets import DEFAULT_MAX_LENGTH
 from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
 from kd_deploy.tasks.registry import writes
@@ -33,6 +33,8 @@ def export_model(
 ) -> Bundle:
     """Write the ONNX files of a bundle, in place or to `output`; or make a bundle of any checkpoint.
 
+    In place, graphs in precisions that are not asked for stay as they are.
+
     Raises:
         UsageError: A checkpoint that is not ours was given without `output`.
         ExportError: The graph does not export, or does not answer like the model.
@@ -47,52 +49,25 @@ def export_model(
     else:
         bundle, target = None, output
     require_ours(target, marker=MANIFEST)
+    require_outside(target)
+    require_replaceable(target)
     with locked(target), tempfile.TemporaryDirectory(prefix="kd-deploy-") as aside:
         source = bundle or _adopted(reference, Path(aside) / target.name)
-        return export_made(
-            source,
-            target,
+        settings = ExportSettings(
             precisions=precisions,
             opset=opset,
             backend=backend,
             max_accuracy_drop=max_accuracy_drop,
             examples=examples,
+            keep=output is None,
         )
+        return export_made(source, target, settings=settings)
 
 
-def export_made(
-    source: Bundle,
-    output: Path,
-    *,
-    precisions: Sequence[str],
-    opset: int,
-    max_accuracy_drop: float | None,
-    examples: Examples | None,
-    further: Mapping[str, Examples] | None = None,
-    backend: Backend = "torch",
-) -> Bundle:
-    """Write a bundle with fresh ONNX files to `output`, which may be the bundle itself.
-
-    Args:
-        source: The bundle.
-        output: Where the result goes.
-        precisions: Which files to write.
-        opset: Of the graphs.
-        max_accuracy_drop: What int8 may cost each task; None: whatever it costs.
-        examples: Rows of the main task for the gate; None: there is no gate.
-        further: Rows of further tasks for the gate, by name.
-        backend: What writes the graph.
-    """
+def export_made(source: Bundle, output: Path, *, settings: ExportSettings) -> Bundle:
+    """Write a bundle with fresh ONNX files to `output`, which may be the bundle itself."""
     source.verify()
     model = load_model(source.path)
-    settings = ExportSettings(
-        precisions=precisions,
-        opset=opset,
-        backend=backend,
-        max_accuracy_drop=max_accuracy_drop,
-        examples=examples,
-        further=further or {},
-    )
     runner = TorchRunner(model, heads=heads_of(source))
     decoder = torch_decoder(model, open_encoder(source)) if writes(label_space(source)) else None
     return export_bundle(source, output, model=model, runner=runner, settings=settings, decoder=decoder)

@@ -30,6 +30,8 @@ def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[s
     manifest = student.manifest
     if teacher and teacher.manifest.task != manifest.task:
         found.append(WORDLESS)
+    elif teacher and not teacher.manifest.graphs:
+        found.append("The teacher could not be exported to ONNX: what it would be in int8 is not known.")
     found += told(manifest.training, plain=is_plain(TASKS[manifest.task]))
     further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
     return (*found, *further)

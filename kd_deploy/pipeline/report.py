@@ -9,33 +9,27 @@ from typing import TypeVar
 from kd_deploy import measurement_store
 from kd_deploy.errors import BenchmarkError, UsageError
 from kd_deploy.measurement import Benchmarked, DataUsed, Evaluated, Evaluation, Measured, TargetName
-from kd_deploy.recipe import Gates
+from kd_deploy.recipe import Gates, Recipe
 from kd_deploy.report.compare import compare
 from kd_deploy.report.document import REPORT_FILE, load_report
 from kd_deploy.report.model import Report
 
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
+RESOLVED = "recipe.resolved.yaml"
 SEVERAL_RUNS = "Each run is held against its own teacher; times of different runs were taken at different hours."
-NOTHING_EVALUATED = Evaluation(
-    task="text-classification",
-    main_metric="accuracy",
-    data=DataUsed(name="none", split="none", n=0, sha256=""),
-    references=(),
-    labels=(),
-    problem_type="single_label_classification",
-    targets=(),
-)
+NO_GATES = Gates()
 Named = TypeVar("Named", Evaluated, Measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What lies in one place; `earlier` is the report that a run wrote itself, with its gates and its notes."""
+    """What lies in one place: what was measured, and the gates of the recipe and the notes of a run."""
 
     evaluation: Evaluation
     benchmarked: Benchmarked
-    earlier: Report | None = None
+    gates: Gates = NO_GATES
+    notes: tuple[str, ...] = ()
 
 
 def report_on(places: Sequence[Path]) -> Report:
@@ -65,8 +59,17 @@ def report_on(places: Sequence[Path]) -> Report:
         gates=tuple(chain.from_iterable(one.gates for one in reports)),
         tasks=tuple(chain.from_iterable(one.tasks for one in reports)),
         samples=tuple(chain.from_iterable(one.samples for one in reports)),
-        notes=(SEVERAL_RUNS,) if len(reports) > 1 else first.notes,
+        notes=_joint_notes(reports, names) if len(reports) > 1 else first.notes,
     )
+
+
+def _joint_notes(reports: Sequence[Report], names: Sequence[str]) -> tuple[str, ...]:
+    """The notes of several runs, and where each was measured if it was not on one machine."""
+    machines = [f"{one.environment.cpu}, {one.environment.cores} cores" for one in reports]
+    others = len(set(machines)) > 1
+    measured = [f"{name}: measured on {machine}" for name, machine in zip(names, machines, strict=True)]
+    told = [f"{name}: {note}" for name, one in zip(names, reports, strict=True) for note in one.notes]
+    return (SEVERAL_RUNS, *(measured if others else ()), *told)
 
 
 def _names(places: Sequence[Path]) -> list[str]:
@@ -82,19 +85,19 @@ def _names(places: Sequence[Path]) -> list[str]:
 
 
 def _of_one(found: _Found, *, name: str) -> Report:
-    limits = {gate.name: gate.limit for gate in found.earlier.gates} if found.earlier else {}
     further = {task: _all_renamed(answers, name) for task, answers in found.evaluation.further.items()}
     return compare(
         replace(_all_renamed(found.evaluation, name), further=further),
         replace(found.benchmarked, targets=tuple(_renamed(one, name) for one in found.benchmarked.targets)),
-        gates=Gates.model_validate(limits),
-        notes=found.earlier.notes if found.earlier else (),
+        gates=found.gates,
+        notes=found.notes,
     )
 
 
 def _read(place: Path) -> _Found:
     if place.is_file():
-        return _Found(evaluation=NOTHING_EVALUATED, benchmarked=measurement_store.load(place, Benchmarked))
+        benchmarked = measurement_store.load(place, Benchmarked)
+        return _Found(evaluation=_nothing(benchmarked.task), benchmarked=benchmarked)
     if not (place / BENCHMARK).is_file():
         raise UsageError(
             f"{place} is neither a finished run nor a benchmark file", hint="give a folder that kd-deploy run wrote"
@@ -102,7 +105,21 @@ def _read(place: Path) -> _Found:
     return _Found(
         evaluation=measurement_store.load(place / EVALUATION, Evaluation),
         benchmarked=measurement_store.load(place / BENCHMARK, Benchmarked),
-        earlier=load_report(place) if (place / REPORT_FILE).is_file() else None,
+        gates=Recipe.load(place / RESOLVED).report.gates if (place / RESOLVED).is_file() else NO_GATES,
+        notes=load_report(place).notes if (place / REPORT_FILE).is_file() else (),
+    )
+
+
+def _nothing(task: str) -> Evaluation:
+    """The evaluation of targets that nobody judged."""
+    return Evaluation(
+        task=task,
+        main_metric="quality",
+        data=DataUsed(name="none", split="none", n=0, sha256=""),
+        references=(),
+        labels=(),
+        problem_type="single_label_classification",
+        targets=(),
     )
 
 

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from kd_deploy import progress
-from kd_deploy.bundle import Bundle
+from kd_deploy.bundle import Bundle, require_replaceable
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_text, write_text
 
@@ -39,9 +39,7 @@ class Stages:
             make: Runs it.
             reuse: Opens its output; a BundleError says that it is gone or was changed.
         """
-        record = self.folder / STATE / f"{name}.json"
-        wanted = fingerprint(inputs)
-        if _recorded(record) == wanted:
+        if self.holds(name, inputs):
             try:
                 made = reuse()
             except BundleError as error:
@@ -50,8 +48,43 @@ class Stages:
                 progress.say(f"{name}: nothing changed, reused")
                 return made
         made = make()
-        write_text(record, json.dumps({"inputs": wanted}) + "\n")
+        write_text(self._record(name), json.dumps({"inputs": fingerprint(inputs)}) + "\n")
         return made
+
+    def bundle(
+        self, name: str, inputs: object, path: Path, *, make: Callable[[], Bundle], precisions: Sequence[str] = ()
+    ) -> Bundle:
+        """`once` of a stage that leaves a bundle.
+
+        Args:
+            name: Of the stage.
+            inputs: As for `once`.
+            path: Where the bundle goes.
+            make: Makes it.
+            precisions: What graphs it must have.
+
+        Raises:
+            UsageError: A bundle that is to be made again holds somebody else's file.
+        """
+
+        def reuse() -> Bundle:
+            made = whole_bundle(path)
+            for one in precisions:
+                made.graphs(one)
+            return made
+
+        def replace() -> Bundle:
+            require_replaceable(path)
+            return make()
+
+        return self.once(name, inputs, make=replace, reuse=reuse)
+
+    def holds(self, name: str, inputs: object) -> bool:
+        """Whether a stage was finished with these inputs."""
+        return _recorded(self._record(name)) == fingerprint(inputs)
+
+    def _record(self, name: str) -> Path:
+        return self.folder / STATE / f"{name}.json"
 
 
 def fingerprint(inputs: object) -> str:
@@ -60,9 +93,9 @@ def fingerprint(inputs: object) -> str:
 
 
 def whole_bundle(path: Path) -> Bundle:
-    """A bundle all of whose files are as they were signed."""
+    """A bundle all of whose files are as they were signed; there may be others beside them."""
     bundle = Bundle.open(path)
-    bundle.verify()
+    bundle.verify_known()
     return bundle
 
 

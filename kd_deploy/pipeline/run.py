@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kd_deploy.errors import RecipeError, UsageError
 from kd_deploy.files import locked, require_ours, write_text
+from kd_deploy.pipeline.report import RESOLVED
 from kd_deploy.pipeline.resume import STATE, Stages
 from kd_deploy.pipeline.running import Running
 from kd_deploy.recipe import Recipe
@@ -17,8 +18,6 @@ from kd_deploy.runtime.session import find_provider
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
-
-RESOLVED = "recipe.resolved.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

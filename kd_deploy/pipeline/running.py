@@ -7,14 +7,16 @@ from pathlib import Path
 
 from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import PRECISIONS, Bundle
-from kd_deploy.errors import BundleError
+from kd_deploy.errors import BundleError, ExportError
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.files import sha256_text
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
 from kd_deploy.pipeline.fingerprints import first_teacher, signature, start, voices, written_out
 from kd_deploy.pipeline.notes import WORDLESS, judged, notes
-from kd_deploy.pipeline.resume import Stages, whole_bundle
+from kd_deploy.pipeline.report import BENCHMARK, EVALUATION
+from kd_deploy.pipeline.resume import Stages
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
@@ -85,7 +87,11 @@ class Running:
         if teacher.manifest.task != self.recipe.task:
             progress.say(WORDLESS)
             return []
-        exported = self._exported("teacher", teacher)
+        try:
+            exported = self._exported("teacher", teacher)
+        except ExportError as error:  # the student is what the run is for
+            progress.say(f"the teacher's ONNX files are left out: {error}")
+            return [self._as_it_is(teacher)]
         forms = ("torch", "int8") if int8 else ("torch",)
         names = {"torch": "teacher", "int8": "teacher-int8"}
         return [bundle_target(exported, form=one, role="teacher", name=names[one]) for one in forms]
@@ -98,7 +104,7 @@ class Running:
     def evaluate(self, targets: Targets, *, name: str) -> Evaluation:
         """What the answers of every target are worth, on test where there is one."""
         examples, split = judged(self.splits)
-        path = self.output / "evaluation.json"
+        path = self.output / EVALUATION
 
         def make() -> Evaluation:
             main = evaluate(targets.main, examples, split=split, name=name or examples.source)
@@ -108,6 +114,8 @@ class Running:
                 rows, own = judged(self.further[task])
                 further[task] = evaluate(those, rows, split=own, name=rows.source)
             made = replace(main, further=further)
+            if not self.stages.holds("benchmark", self._timed(targets.main)):
+                (self.output / BENCHMARK).unlink(missing_ok=True)  # it is of other models than these answers
             measurement_store.save(path, made)
             return made
 
@@ -123,7 +131,7 @@ class Running:
         from kd_deploy.benchmark.run import benchmark
 
         settings = self.recipe.benchmark
-        path = self.output / "benchmark.json"
+        path = self.output / BENCHMARK
         examples, _ = judged(self.splits)
         here = [one for one in targets if isinstance(one, Target)]
         specs = [
@@ -135,12 +143,16 @@ class Running:
 
         def make() -> Benchmarked:
             texts = as_asked(examples.inputs, task_of(examples.labels))
-            made = benchmark(specs, inputs=texts, settings=settings, command=command)
+            made = benchmark(specs, task=examples.labels.task, inputs=texts, settings=settings, command=command)
             measurement_store.save(path, made)
             return made
 
-        inputs = [self._signatures(targets), self._judged_rows(), written_out(settings), __version__]
+        inputs = self._timed(targets)
         return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
+
+    def _timed(self, targets: Sequence[AnyTarget]) -> list[object]:
+        settings = written_out(self.recipe.benchmark)
+        return [self._signatures(targets), self._judged_rows(), settings, __version__]
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the report must know of the data and the models."""
@@ -156,9 +168,7 @@ class Running:
         inputs = [teacher and written_out(teacher), data, first_teacher(teacher), *self._how_to_write(), self._rows()]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
-        return self.stages.once(
-            self._named("teacher"), inputs, make=lambda: make_teacher(job, path), reuse=lambda: whole_bundle(path)
-        )
+        return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
 
     def _how_to_write(self) -> list[object]:
         return [written_out(self.recipe.generation)] if writes(self.splits.labels) else []
@@ -182,11 +192,11 @@ class Running:
         work = self.stages.work(inputs)
         job = Job(recipe=self.recipe, splits=self.splits, work=work, further=self.further)
         path = self.output / name
-        return self.stages.once(
+        return self.stages.bundle(
             name,
             inputs,
+            path,
             make=lambda: distill_student(job, teacher, path, control=name == "control", further=taught),
-            reuse=lambda: whole_bundle(path),
         )
 
     def _exported(self, name: str, bundle: Bundle) -> Bundle:
@@ -197,26 +207,19 @@ class Running:
         inputs = [signature(bundle), written_out(settings), *rows, __version__]
         path = self.output / name
 
-        def reuse() -> Bundle:
-            made = whole_bundle(path)
-            for precision in settings.precisions:
-                made.graphs(precision)
-            return made
-
         def make() -> Bundle:
             # The gate guards the student; what int8 costs the teacher is for the report to show.
             drop = settings.max_accuracy_drop if name == "student" else None
-            return export_made(
-                bundle,
-                path,
+            export = ExportSettings(
                 precisions=settings.precisions,
                 opset=settings.opset,
                 max_accuracy_drop=drop,
                 examples=self.splits.validation,
                 further=further,
             )
+            return export_made(bundle, path, settings=export)
 
-        return self.stages.once(f"export-{name}", inputs, make=make, reuse=reuse)
+        return self.stages.bundle(f"export-{name}", inputs, path, make=make, precisions=settings.precisions)
 
     def _input(self, teacher: Bundle) -> list[object]:
         return [self.task, signature(teacher), voices(self.recipe.teacher), self._rows()]

@@ -118,13 +118,12 @@ def resolve(reference: str, *, role: Role = "student", name: str | None = None) 
 
 
 def bundle_target(bundle: Bundle, *, form: str | None = None, role: Role, name: str | None = None) -> Target:
-    """One form of a bundle: an ONNX precision, or its torch half. None: the smallest it has.
+    """One form of a bundle: an ONNX precision, or its torch half. None: the one that answers.
 
     Raises:
         BundleError: The bundle does not have the form.
     """
-    graphs = bundle.manifest.graphs
-    chosen = form or next((one for one in reversed(PRECISIONS) if one in graphs), TORCH)
+    chosen = form or bundle.usual_precision or TORCH
     if chosen != TORCH:
         bundle.graphs(chosen)
     shown = name or f"{bundle.path.name}-{chosen}"

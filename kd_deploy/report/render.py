@@ -23,6 +23,8 @@ def write_report(
 ) -> tuple[Path, ...]:
     """Write the report into a folder; the paths of its files, in the order of `formats`.
 
+    An earlier report there in another form is removed: it would say something else.
+
     All forms are made before the first is written: a missing package leaves nothing half done.
 
     Raises:
@@ -32,4 +34,7 @@ def write_report(
     texts = {folder / name: make(report) for name, make in (WRITERS[one] for one in formats)}
     for path, text in texts.items():
         write_text(path, text)
+    for name, _ in WRITERS.values():
+        if folder / name not in texts:
+            (folder / name).unlink(missing_ok=True)
     return tuple(texts)

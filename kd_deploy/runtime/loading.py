@@ -35,7 +35,7 @@ def load(
 
     Args:
         bundle: The bundle, or its folder.
-        precision: fp32, int8 or int4. None: int8 where the bundle has it.
+        precision: fp32, int8 or int4. None: int8 where the bundle has it, else int4, else fp32.
         provider: An execution provider; one that is missing is an error, never a silent run on the CPU.
         threads: Threads of one run. None: the cores that this process may use.
         task: Which of its tasks to answer.
@@ -46,7 +46,7 @@ def load(
         UsageError: The bundle has no such task.
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    chosen = precision or ("int8" if "int8" in opened.manifest.graphs else "fp32")
+    chosen = precision or opened.usual_precision or "fp32"
     heads = heads_of(opened)
     find_head(heads, task)  # before the graph is opened
     graphs, labels, encoder = opened.graphs(chosen), label_space(opened), open_encoder(opened)

@@ -13,6 +13,7 @@ from kd_deploy.measurement import Benchmarked
 from kd_deploy.recipe import Benchmark
 from tests.benchmark.test_process import spec
 
+TASK = "text-classification"
 INPUTS = ["one", "two", ("three", "drei"), "four", "five"]
 
 
@@ -32,7 +33,7 @@ def test_targets_take_turns_over_the_same_inputs(tmp_path: Path) -> None:
         spec(name="student", log=str(log), logged_as="student"),
     ]
 
-    benchmark(specs, inputs=INPUTS, settings=settings(), command="")
+    benchmark(specs, task=TASK, inputs=INPUTS, settings=settings(), command="")
 
     calls = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert [name for name, _ in groupby(name for name, _ in calls)] == ["teacher", "student"] * 3
@@ -41,7 +42,9 @@ def test_targets_take_turns_over_the_same_inputs(tmp_path: Path) -> None:
 
 
 def test_raw_samples_of_all_rounds_are_kept() -> None:
-    measured = benchmark([spec()], inputs=INPUTS, settings=settings(), command="kd-deploy benchmark").targets[0]
+    measured = benchmark(
+        [spec()], task=TASK, inputs=INPUTS, settings=settings(), command="kd-deploy benchmark"
+    ).targets[0]
 
     assert measured.end_to_end is not None
     assert measured.end_to_end.timing.n == 2 * 3
@@ -54,7 +57,7 @@ def test_raw_samples_of_all_rounds_are_kept() -> None:
 
 
 def test_a_shape_longer_than_the_model_is_not_measured_and_says_why() -> None:
-    measured = benchmark([spec()], inputs=INPUTS, settings=settings(), command="").targets[0]
+    measured = benchmark([spec()], task=TASK, inputs=INPUTS, settings=settings(), command="").targets[0]
 
     long = [one for one in measured.latency if one.sequence_length == 100]
 
@@ -66,7 +69,7 @@ def test_a_target_that_cannot_run_here_is_reported_with_its_reason() -> None:
     reason = "CUDAExecutionProvider is not in this onnxruntime build"
     specs = [spec("never_called", name="on cuda", reason=reason), spec()]
 
-    found = benchmark(specs, inputs=INPUTS, settings=settings(), command="").targets
+    found = benchmark(specs, task=TASK, inputs=INPUTS, settings=settings(), command="").targets
 
     assert (found[0].target.name, found[0].reason, found[0].end_to_end) == ("on cuda", reason, None)
     assert found[1].end_to_end is not None
@@ -83,18 +86,24 @@ def test_an_error_in_one_target_ends_all_processes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Worker, "close", lambda self: (ended.append(self._name), close(self)))
 
     with pytest.raises(BenchmarkError, match="broken: the bundle was changed"):
-        benchmark([spec(), spec("open_broken", name="broken")], inputs=INPUTS, settings=settings(), command="")
+        benchmark(
+            [spec(), spec("open_broken", name="broken")],
+            task=TASK,
+            inputs=INPUTS,
+            settings=settings(),
+            command="",
+        )
 
     assert ended == ["broken", "student"]
 
 
 def test_no_texts_is_a_fault_with_a_hint() -> None:
     with pytest.raises(BenchmarkError, match="no texts"):
-        benchmark([spec()], inputs=[], settings=settings(), command="")
+        benchmark([spec()], task=TASK, inputs=[], settings=settings(), command="")
 
 
 def test_a_benchmark_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
-    found = benchmark([spec()], inputs=INPUTS, settings=settings(), command="kd-deploy benchmark x")
+    found = benchmark([spec()], task=TASK, inputs=INPUTS, settings=settings(), command="kd-deploy benchmark x")
 
     measurement_store.save(tmp_path / "benchmark.json", found)
 

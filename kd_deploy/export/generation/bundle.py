@@ -18,6 +18,7 @@ from kd_deploy.export.generation.quantize import to_int4, to_int8
 from kd_deploy.export.generation.write import export_written
 from kd_deploy.export.quantize import PLANS, Plan, Quantized
 from kd_deploy.export.settings import ExportSettings
+from kd_deploy.files import beside
 from kd_deploy.machine import this_machine
 from kd_deploy.manifest import GraphRecord, ParityRecord
 from kd_deploy.runtime.generation.graphs import open_decoder
@@ -85,7 +86,7 @@ class WritingExport:
 
     @property
     def _worst(self) -> Path:
-        return self.output.with_name(f"{self.output.name}.parity-worst.npz")
+        return beside(self.output, "{}.parity-worst.npz")
 
     @property
     def _shapes(self) -> parity.Shapes:

@@ -68,7 +68,7 @@ class Writer:
         Raises:
             UsageError: As `write`.
         """
-        chosen = _checked(settings or self.settings)
+        chosen = (settings or self.settings).checked()
         encoded = self._encode(inputs)
         drafts = [self._draft(one, number, settings=chosen) for number, one in enumerate(encoded, start=first)]
         lengths = [len(one) + draft.limit for one, draft in zip(encoded, drafts, strict=True)]
@@ -85,7 +85,7 @@ class Writer:
         Raises:
             UsageError: As `write`.
         """
-        chosen = _checked(settings or self.settings)
+        chosen = (settings or self.settings).checked()
         encoded = self._encode([text])
         draft = self._draft(encoded[0], place, settings=chosen)
         return self._pieces(encoded, draft, settings=chosen)
@@ -97,7 +97,7 @@ class Writer:
             UsageError: It is empty, a pair, or longer than the model has positions for.
         """
         (encoded,) = self._encode([text])
-        self._draft(encoded, 0, settings=_checked(settings or self.settings))
+        self._draft(encoded, 0, settings=(settings or self.settings).checked())
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -161,12 +161,3 @@ class Writer:
             transcript=Transcript.after(() if starts else encoded.ids, self._reader, stop=settings.stop),
             chance=chance_of(settings, number),
         )
-
-
-def _checked(settings: Generation) -> Generation:
-    if settings.beams > 1 and settings.temperature > 0:
-        raise UsageError(
-            f"{settings.beams} beams follow the likeliest texts, temperature {settings.temperature} draws by chance",
-            hint="set beams to 1, or temperature to 0",
-        )
-    return settings

@@ -1,0 +1,230 @@
+"""What lies there already: other precisions, somebody's files, what an interrupted run left, models of one name."""
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kd_deploy.bundle import Bundle
+from kd_deploy.cli.predict import read_lines
+from kd_deploy.data.reading import read_table
+from kd_deploy.errors import ExportError
+from kd_deploy.pipeline import running
+from kd_deploy.tasks.registry import TASKS
+from tests.cli.conftest import Cli, read_json
+
+
+@pytest.fixture
+def copied(ran: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ran, tmp_path / "copied"))
+
+
+def again(cli: Cli, run: Path, *settings: str) -> tuple[int, str]:
+    options = [word for one in settings for word in ("--set", one)]
+    told = cli("run", run / "recipe.resolved.yaml", "--output", run, *options)
+    return told.code, told.err
+
+
+def test_export_in_place_keeps_the_other_precisions(copied: Path, cli: Cli) -> None:
+    before = Bundle.open(copied / "student")
+    int8 = before.graph("int8").read_bytes()
+
+    outcome = cli("export", copied / "student", "--onnx", "--opset", 18)
+
+    after = Bundle.open(copied / "student")
+    after.verify()
+    assert outcome.code == 0
+    assert list(after.manifest.graphs) == ["fp32", "int8"]
+    assert (after.manifest.graphs["fp32"].opset, after.manifest.graphs["int8"].opset) == (18, 17)
+    assert after.graph("int8").read_bytes() == int8
+
+
+def test_export_to_another_place_writes_what_was_asked_for_alone(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    assert cli("export", ran / "student", "--onnx", "--output", tmp_path / "other").code == 0
+
+    assert list(Bundle.open(tmp_path / "other").manifest.graphs) == ["fp32"]
+
+
+def test_a_note_beside_a_student_is_neither_lost_nor_a_reason_to_train(copied: Path, cli: Cli) -> None:
+    note = copied / "student" / "note.txt"
+    note.write_text("mine", encoding="utf-8")
+
+    assert "student: nothing changed, reused" in again(cli, copied)[1]
+    code, told = again(cli, copied, "distill.epochs=1")
+
+    assert code == 2
+    assert "note.txt, which would be lost" in told
+    assert note.read_text(encoding="utf-8") == "mine"
+    assert cli("export", copied / "student", "--quantize").code == 2
+
+
+def test_what_a_file_browser_leaves_is_nobodys_file(copied: Path, cli: Cli) -> None:
+    (copied / "student" / ".DS_Store").write_bytes(b"Bud1")
+
+    code, told = again(cli, copied)
+
+    assert code == 0
+    assert "export-student: nothing changed, reused" in told
+    assert cli("inspect", copied / "student", "--verify").code == 0
+
+
+def test_times_of_the_student_before_are_not_shown_beside_new_answers(
+    copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kd_deploy.benchmark.run.benchmark", interrupted)
+        assert again(cli, copied, "distill.epochs=1")[0] == 130
+
+    told = cli("report", copied, "--output", copied / "report")
+
+    assert told.code == 2
+    assert "neither a finished run" in told.err
+
+
+def test_a_report_of_a_run_has_its_gates_whatever_forms_it_wrote(copied: Path, cli: Cli, tmp_path: Path) -> None:
+    code, _ = again(cli, copied, "report.formats=[html]", "report.gates={min_retained: 2.0}")
+
+    assert code == 10
+    assert {path.name for path in copied.glob("report.*")} == {"report.html"}
+    assert cli("report", copied, "--output", tmp_path / "report").code == 10
+
+
+def test_evaluate_tells_two_models_of_one_name_apart(ran: Path, desk: Path, cli: Cli, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(ran / "control", tmp_path / "student"))
+    rows = desk / "test.jsonl"
+
+    both = json.loads(
+        cli("evaluate", ran / "student:torch", "--data", rows, "--against", f"{other}:torch", "--json").out
+    )
+
+    alone = [
+        json.loads(cli("evaluate", one, "--data", rows, "--json").out)["targets"][0]["quality"]
+        for one in (f"{other}:torch", ran / "student:torch")
+    ]
+    assert [one["quality"] for one in both["targets"]] == alone
+    assert both["targets"][1]["agreement"] < 1
+    assert [one["name"] for one in both["targets"]] == [f"{other}:torch", str(ran / "student:torch")]
+
+
+def test_results_that_cannot_be_written_are_known_before_the_work(
+    ran: Path, desk: Path, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kd_deploy.benchmark.run.benchmark", lambda *_, **__: pytest.fail("it measured"))
+
+    for command in (["benchmark", ran / "student"], ["evaluate", ran / "student", "--data", desk / "test.jsonl"]):
+        told = cli(*command, "--output", tmp_path)
+        assert told.code == 2
+        assert "is a folder, not a file" in told.err
+
+
+def test_a_benchmark_file_says_what_its_models_are_for(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    assert cli("benchmark", ran / "student", "--rounds", 1, "--output", file).code == 0
+    found = read_json(file)
+    assert found["task"] == "text-classification"
+
+    file.write_text(json.dumps(found | {"task": "text2text"}), encoding="utf-8")
+    assert cli("report", file, "--output", tmp_path / "report").code == 0
+
+    report = read_json(tmp_path / "report" / "report.json")
+    assert (report["task"], report["main_metric"]) == ("text2text", "quality")
+
+
+def test_a_report_on_runs_of_two_machines_says_so_and_keeps_their_notes(copied: Path, ran: Path, cli: Cli) -> None:
+    elsewhere = read_json(copied / "benchmark.json")
+    elsewhere["environment"]["cpu"] = "Another CPU"
+    (copied / "benchmark.json").write_text(json.dumps(elsewhere), encoding="utf-8")
+
+    assert cli("report", ran, copied, "--output", copied / "both").code == 0
+
+    notes = " ".join(read_json(copied / "both" / "report.json")["notes"])
+    assert "copied: measured on Another CPU" in notes
+    assert "out: It learned from 400 texts" in notes
+
+
+def test_a_manifest_of_an_unknown_task_is_exit_8(copied: Path, cli: Cli) -> None:
+    path = copied / "student" / "bundle.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("text-classification", "juggling"), encoding="utf-8")
+
+    for command in (["inspect"], ["predict"]):
+        told = cli(*command, copied / "student")
+        assert (told.code, "bundle.json is damaged: task" in told.err) == (8, True)
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_a_seed_that_no_generator_takes_is_refused_at_once(ran: Path, cli: Cli, tmp_path: Path, seed: str) -> None:
+    told = cli("run", ran / "recipe.resolved.yaml", "--output", tmp_path / "out", "--set", f"distill.seed={seed}")
+
+    assert told.code == 3
+    assert "distill.seed" in told.err
+
+
+def test_torch_that_is_missing_in_a_measuring_process_is_exit_9(
+    ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))  # what a measuring process can import, it has from here
+
+    told = cli("benchmark", ran / "student:torch", "--rounds", 1)
+
+    assert told.code == 9
+    assert "pip install 'kd-deploy[distill]'" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_ctrl_c_while_predict_waits_for_a_line_is_130(ran: Path) -> None:
+    command = [sys.executable, "-m", "kd_deploy", "predict", str(ran / "student")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stdout is not None
+        waiting.stdin.write(b"where is my parcel\n")
+        waiting.stdin.flush()
+        waiting.stdout.readline()
+        time.sleep(0.2)  # it is back in its wait
+        waiting.send_signal(signal.SIGINT)
+        code, told = waiting.wait(timeout=60), waiting.stderr.read() if waiting.stderr else b""
+
+    assert code == 130
+    assert b"interrupted" in told
+    assert b"Fatal" not in told
+
+
+def test_half_a_character_in_json_is_a_question_mark(tmp_path: Path) -> None:
+    halves, whole = r'{"text": "a \ud83d parcel"}', r'{"text": "a \ud83d\ude00 parcel"}'
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(f"{halves}\n{whole}\n", encoding="utf-8")
+
+    read = read_table(str(rows), columns={}, required=("text",)).columns["text"]
+    typed = list(read_lines(io.BytesIO(rows.read_bytes()), TASKS["text-classification"]))
+
+    assert list(read) == typed == ["a ? parcel", "a \N{GRINNING FACE} parcel"]
+
+
+def test_a_teacher_that_does_not_export_does_not_end_a_run(
+    copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = running.export_made
+
+    def refusing(source: Bundle, output: Path, **settings: object) -> Bundle:
+        if output.name == "teacher":
+            raise ExportError("there is no ONNX form of it")
+        return plain(source, output, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "export_made", refusing)
+
+    code, told = again(cli, copied, "teacher.finetune.epochs=1", "distill.control=false")
+
+    report = read_json(copied / "report.json")
+    assert code == 0
+    assert "the teacher's ONNX files are left out: there is no ONNX form of it" in told
+    assert [one["name"] for one in report["targets"]] == ["teacher", "student", "student-fp32", "student-int8"]
+    assert any("could not be exported to ONNX" in note for note in report["notes"])
