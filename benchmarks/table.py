@@ -16,7 +16,22 @@ SHOWN = {
     "student-fp32": "{student}, fp32",
     "student-int8": "{student}, **int8**",
 }
+LOOPS = {  # of training_speed.json: examples a second, and ours over theirs
+    "TextBrewer, padded to the longest text of a batch": (
+        "textbrewer_dynamic_examples_per_s",
+        "ours_over_textbrewer",
+    ),
+    "TextBrewer, padded to the limit": ("textbrewer_padded_examples_per_s", "ours_over_textbrewer_padded"),
+    "a plain loop: live teacher, padded to the limit, fp32": ("plain_examples_per_s", "ours_over_plain"),
+}
 STUDENTS = {"transformer3": "3-layer student", "bilstm": "BiLSTM student"}
+NAMED = {  # the students of examples/distillation, by what objectives.json calls them
+    "3x384": "`three-layers`",
+    "bilstm": "`bilstm`",
+    "bilstm128": "`bilstm128`",
+    "2x128_8k": "`small-vocabulary`",
+    "static": "`static`",
+}
 
 
 def of_runs(result: Mapping[str, Any]) -> str:
@@ -93,6 +108,41 @@ def _share(value: float | None, best: float) -> str:
     return f"**{value:.3f}**" if value == best else f"{value:.3f}"
 
 
+def of_students(result: Mapping[str, Any]) -> str:
+    """The students of objectives.json that were trained whole, each beside the teacher and its control."""
+    head = ["student", "teacher", "labels alone", "student", "int8", "÷ teacher", "× as fast", "MB"]
+    lines = [f"| {' | '.join(head)} |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    for name, report in result["reports"].items():
+        of = {one["name"]: one for one in report["targets"]}
+        compared = next(one for one in report["comparison"] if one["target"] == "student-int8")
+        cells = [
+            NAMED[name],
+            *(_quality(of.get(one), "accuracy") for one in ("teacher", "control", "student", "student-int8")),
+            _ratio(compared, "retained", digits=3),
+            _ratio(compared, "speedup", digits=1),
+            f"{of['student-int8']['size_bytes'] / 1e6:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of_training(result: Mapping[str, Any]) -> str:
+    """Our path beside the loops of training_speed.json, and what a teacher costs once its answers are kept."""
+    found, job = result["figures"], result["job"]
+    rows = [("kd-deploy, the teacher's pass included", found["ours_examples_per_s"], 1.0)]
+    rows += [
+        (name, found[rate], found[ratio]) for name, (rate, ratio) in LOOPS.items() if found[rate] is not None
+    ]  # left out by --skip-textbrewer
+    lines = ["| | examples/s | kd-deploy × as fast |", "|---|--:|--:|"]
+    lines += [f"| {name} | {rate:.0f} | {ratio:.1f} |" for name, rate, ratio in rows]
+    later = (
+        f"Three layers over SST-2, {job['epochs']} epochs, {job['threads']} cores. A second run finds the teacher's "
+        f"answers kept: an epoch takes {found['cached_epoch_over_label_epoch']:.2f} times as long as one on labels "
+        "alone."
+    )
+    return "\n".join([*lines, "", later])
+
+
 def of_tasks(result: Mapping[str, Any]) -> str:
     """Teacher and int8 student of every run of tasks.json, side by side."""
     head = ["recipe", "metric", "teacher", "student, torch", "student, int8", "÷ teacher", "× as fast", "MB"]
@@ -147,13 +197,21 @@ def _quality(target: Mapping[str, Any] | None, metric: str) -> str:
     return "" if target is None else f"{target['quality'][metric]:.{2 if metric == 'perplexity' else 4}f}"
 
 
-TABLES = {"sst2": of_runs, "objectives": of_objectives, "tasks": of_tasks, "generation": of_generation}
+TABLES = {  # by its mark in README: the result file that it is made from, and how
+    "sst2": ("sst2", of_runs),
+    "students": ("objectives", of_students),
+    "objectives": ("objectives", of_objectives),
+    "training": ("training_speed", of_training),
+    "tasks": ("tasks", of_tasks),
+    "generation": ("generation", of_generation),
+}
 
 
 def render(name: str) -> str | None:
-    """The table of benchmarks/results/NAME.json; None where it was not measured."""
-    path = RESULTS / f"{name}.json"
-    return TABLES[name](json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    """The table of a mark; None where it was not measured."""
+    source, table = TABLES[name]
+    path = RESULTS / f"{source}.json"
+    return table(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def marks(name: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ def test_every_folder_of_the_package_is_in_the_tree() -> None:
     assert {f for f in folders if f"  {f}/" not in README} == set()
 
 
-@pytest.mark.parametrize("name", ["sst2", "objectives", "tasks", "generation"])
+@pytest.mark.parametrize("name", ["sst2", "students", "objectives", "training", "tasks", "generation"])
 def test_a_table_is_made_from_its_result_file(name: str) -> None:
     table = load_table()
     begin, end = table.marks(name)
