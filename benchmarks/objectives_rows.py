@@ -41,7 +41,8 @@ LAYERED = ("bilstm", *TRANSFORMERS)
 class DataSet:
     """One data set: its files, how long its students learn, and what is tried on it.
 
-    `teacher` is a checkpoint that is used as it is; None: the encoder is fine-tuned. `rows` None: all.
+    `teacher` is a checkpoint that is used as it is; None: the encoder is fine-tuned. `rows` None: all. `train_limit`:
+    students learn from so many texts; None: from all.
     """
 
     splits: tuple[str, ...]
@@ -50,6 +51,7 @@ class DataSet:
     epochs: Mapping[str, int]
     teacher: str | None = None
     rows: tuple[str, ...] | None = None
+    train_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ DATA: Mapping[str, DataSet] = {
         epochs={"transformer": 2, "bilstm": 3, "static": 3},
         teacher=f"{SHARED}/teachers/sst2-minilm-l6",
         rows=ON_SST2,
+        train_limit=20_000,
     ),
 }
 
@@ -191,7 +194,8 @@ def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
 def data_of(name: str) -> Document:
     """The part of a recipe that every training on a data set shares."""
     files = {split: f"{SHARED}/data/{name}/{split}.jsonl.gz" for split in DATA[name].splits}
-    return {"version": 1, "task": "text-classification", "data": files}
+    limit = {} if DATA[name].train_limit is None else {"train_limit": DATA[name].train_limit}
+    return {"version": 1, "task": "text-classification", "data": files | limit}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,7 +86,14 @@ class Bundle:
                 f"{self.path} has no {precision} graph (it has: {have})",
                 hint=f"kd-deploy export {self.path} {how}",
             )
-        return {part: self.file(graph_file(precision, part)) for part in self.manifest.graphs[precision].parts}
+        for name in self.graph_files(precision):
+            self.file(name)
+        return {part: self.path / graph_file(precision, part) for part in self.manifest.graphs[precision].parts}
+
+    def graph_files(self, precision: str) -> list[str]:
+        """The names of the graphs of a precision, and of the files with their weights where these lie outside."""
+        graphs = [graph_file(precision, part) for part in self.manifest.graphs[precision].parts]
+        return [*graphs, *(name for name in map(data_of, graphs) if name in self.manifest.files)]
 
     @property
     def usual_precision(self) -> str | None:
@@ -115,7 +122,7 @@ class Bundle:
         """What a program needs on disk to answer: the model in one precision and its tokenizer."""
         parts = ["model.safetensors"]
         if precision != "torch":
-            parts = [graph_file(precision, part) for part in self.manifest.graphs[precision].parts]
+            parts = self.graph_files(precision)
         return sum(self.manifest.files[name].size_bytes for name in (*parts, "tokenizer.json"))
 
 
@@ -139,6 +146,16 @@ def require_replaceable(folder: Path) -> None:
 def graph_file(precision: str, part: str = WHOLE) -> str:
     """Where a bundle keeps the graph of a part of its model in a precision."""
     return f"onnx/{part}{SUFFIXES[precision]}.onnx"
+
+
+def data_of(graph: str) -> str:
+    """What the weights of a graph are called where one file cannot hold both."""
+    return f"{graph}_data"
+
+
+def data_beside(graph: Path) -> Path:
+    """Where the weights of a graph lie that one file cannot hold."""
+    return graph.with_name(data_of(graph.name))
 
 
 def sign(folder: Path, manifest: Manifest) -> None:

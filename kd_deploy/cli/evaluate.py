@@ -30,8 +30,10 @@ def command(
 
     if output:
         require_file_place(output)
-    targets = [resolve(against, role="teacher", name=against)] if against else []
-    targets.append(replace(resolve(model, name=model), task=task))
+    targets = [resolve(against, role="teacher")] if against else []
+    targets.append(replace(resolve(model), task=task))
+    if against and targets[0].name.name == targets[1].name.name:  # then they go by what was typed
+        targets = [resolve(against, role="teacher", name=against), replace(resolve(model, name=model), task=task)]
     with speaking(quiet=quiet):
         rows_given = rows_for(model, data, columns=columns_of(columns), task=task)
         evaluation = evaluate(targets, rows_given, split="given", name=data)

@@ -20,6 +20,7 @@ from kd_deploy.export.generation.bundle import WritingExport
 from kd_deploy.export.graph import export_graph
 from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
+from kd_deploy.export.saving import remove_graph, save_graph
 from kd_deploy.export.settings import ExportSettings
 from kd_deploy.files import beside, staged
 from kd_deploy.machine import this_machine
@@ -84,8 +85,8 @@ def export_bundle(
 def _kept(source: Bundle, aside: Path, *, made: Mapping[str, GraphRecord]) -> dict[str, GraphRecord]:
     """The graphs of the source in precisions that were not made, and their files beside those that were."""
     kept = {precision: record for precision, record in source.manifest.graphs.items() if precision not in made}
-    for precision, record in kept.items():
-        copy_files(source.path, aside, [graph_file(precision, part) for part in record.parts])
+    for precision in kept:
+        copy_files(source.path, aside, source.graph_files(precision))
     return kept
 
 
@@ -123,7 +124,7 @@ class _Exporting:
         if "int8" in self.settings.precisions:
             made["int8"] = self.int8(runner)
         if "fp32" not in self.settings.precisions:
-            (self.aside / graph_file("fp32")).unlink()
+            remove_graph(self.aside / graph_file("fp32"))
             del made["fp32"]
         return made
 
@@ -237,7 +238,7 @@ class _Exporting:
 def _shortened(source: Path, target: Path) -> int:
     model = onnx.load(source)
     moved = keep_first_token(model)
-    onnx.save(model, target)
+    save_graph(model, target)
     return moved
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from kd_deploy import progress
 from kd_deploy.errors import ExportError, GateError
 from kd_deploy.export.quantize import PLANS, Quantized, quantize
+from kd_deploy.export.saving import remove_graph
 from kd_deploy.measurement import worth
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.heads import MAIN
@@ -84,7 +85,7 @@ def quantize_within(
             progress.say(steps[-1])
             if all(limit.allows(drop) for limit, drop in zip(limits, _drops(found), strict=True)):
                 return replace(found, steps=tuple(steps))
-    target.unlink(missing_ok=True)
+    remove_graph(target)
     if not limits or not judged:
         raise ExportError(f"int8: no graph could be quantised: {steps[-1]}", hint="export fp32 alone")
     sources_of_rows = ", ".join(limit.examples.source for limit in limits)

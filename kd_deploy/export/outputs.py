@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from kd_deploy.export.saving import save_graph
 from kd_deploy.tasks.heads import OUTPUT, Head
 
 ALL = "all_logits"
@@ -38,5 +39,5 @@ def split_outputs(path: Path, heads: Sequence[Head]) -> None:
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", width])
         for name, width in zip(outputs, widths, strict=True)
     )
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    save_graph(model, path)
+    onnx.checker.check_model(path)

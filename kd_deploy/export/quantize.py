@@ -12,6 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from kd_deploy.errors import ExportError
 from kd_deploy.export.head import head_of
+from kd_deploy.export.saving import is_in_two_files, save_graph
 from kd_deploy.manifest import KeptInFp32
 
 FUSED_FAMILIES = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
@@ -88,7 +89,7 @@ def fuse(source: Path, target: Path, *, model_type: str, heads: int, width: int)
         )
         if not optimized.get_fused_operator_statistics().get("Attention"):
             return False
-        optimized.save_model_to_file(str(target))
+        optimized.save_model_to_file(str(target), use_external_data_format=is_in_two_files(source))
     return True
 
 
@@ -104,7 +105,8 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
     Raises:
         ExportError: onnxruntime cannot quantise the graph.
     """
-    graph = onnx.load(source).graph
+    graph = onnx.load(source, load_external_data=False).graph
+    in_two = is_in_two_files(source)
     head = head_of(graph)
     named = [node.name for node in graph.node if _is_kept(node, plan, head=head)]
     excluded = named + [f"{name}_MatMul" for name in named]  # what onnxruntime calls a Gemm that it has taken apart
@@ -119,12 +121,18 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
                 weight_type=QuantType.QInt8,
                 nodes_to_exclude=excluded,
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+                use_external_data_format=in_two,
             )
     except (ValueError, RuntimeError, TypeError) as error:
         raise ExportError(
             f"{source.name} cannot be quantised: {str(error).splitlines()[0]}", hint="export fp32 alone"
         ) from error
-    return account(onnx.load(target), plan)
+    made = onnx.load(target)
+    found = account(made, plan)
+    if in_two:  # it may fit into one file now
+        save_graph(made, target)
+        target.with_name(f"{target.name}.data").unlink()
+    return found
 
 
 def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from kd_deploy.bundle import MANIFEST, Bundle, graph_file
+from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.files import sha256_file
 from kd_deploy.recipe import Student, Teacher, TransformerStudent
 
@@ -22,7 +22,7 @@ def written_out(section: BaseModel, *, without: AbstractSet[str] = frozenset()) 
 def signature(bundle: Bundle, *, precision: str | None = None) -> list[object]:
     """What a bundle's answers depend on in an ONNX precision; None: in its torch half."""
     manifest = bundle.manifest
-    graphs = [graph_file(precision, part) for part in manifest.graphs[precision].parts] if precision else []
+    graphs = bundle.graph_files(precision) if precision else []
     read = [name for name in manifest.files if name in graphs or not name.startswith(NOT_ITSELF)]
     files = [[name, manifest.files[name].sha256] for name in sorted(read)]
     classes = [*manifest.labels, *(label for task in manifest.tasks.values() for label in task.labels)]

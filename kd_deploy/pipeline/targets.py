@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from kd_deploy.benchmark.targets import JSON, Factory, TargetSpec
-from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle
+from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle, data_beside
 from kd_deploy.errors import BenchmarkError, BundleError, UsageError
 from kd_deploy.measurement import Role, TargetName
 from kd_deploy.pipeline.fingerprints import signature
@@ -170,7 +170,7 @@ def _onnx_file(path: Path, *, role: Role, name: str | None) -> Target:
         path=path,
         kind="onnx",
         max_length=DEFAULT_MAX_LENGTH,
-        size_bytes=path.stat().st_size,
+        size_bytes=sum(one.stat().st_size for one in (path, data_beside(path)) if one.is_file()),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kd_deploy.bundle import Bundle
 from tests.cli.conftest import Cli, read_json, small_recipe, write_recipe
@@ -247,9 +248,10 @@ def test_benchmark_writes_raw_samples_and_report_reads_them(ran: Path, cli: Cli,
 
 def test_a_report_on_a_run_holds_it_against_its_own_gates(ran: Path, cli: Cli, tmp_path: Path) -> None:
     copied = shutil.copytree(ran, tmp_path / "copied")
-    told = read_json(copied / "report.json")
-    gate = {"name": "max_size_mb", "target": "student-int8", "limit": 0.001, "value": 9.0, "passed": False}
-    (copied / "report.json").write_text(json.dumps(told | {"gates": [gate], "notes": ["mind the gap"]}))
+    told, resolved = read_json(copied / "report.json"), copied / "recipe.resolved.yaml"
+    (copied / "report.json").write_text(json.dumps(told | {"notes": ["mind the gap"]}))
+    asked = yaml.safe_load(resolved.read_text(encoding="utf-8")) | {"report": {"gates": {"max_size_mb": 0.001}}}
+    resolved.write_text(yaml.safe_dump(asked), encoding="utf-8")
 
     outcome = cli("report", copied, "--output", tmp_path / "report")
 

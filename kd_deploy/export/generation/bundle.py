@@ -17,6 +17,7 @@ from kd_deploy.export.generation.parity import compare_written, greedy_agreement
 from kd_deploy.export.generation.quantize import to_int4, to_int8
 from kd_deploy.export.generation.write import export_written
 from kd_deploy.export.quantize import PLANS, Plan, Quantized
+from kd_deploy.export.saving import remove_graph
 from kd_deploy.export.settings import ExportSettings
 from kd_deploy.files import beside
 from kd_deploy.machine import this_machine
@@ -81,7 +82,7 @@ class WritingExport:
         if "fp32" not in self.settings.precisions:
             del records["fp32"]
             for path in plain.values():
-                path.unlink()
+                remove_graph(path)
         return records
 
     @property
@@ -106,7 +107,7 @@ class WritingExport:
             if limit is None or form.drop is None or limit.allows(form.drop):
                 return self._record(precision, files, form, steps=tuple(steps))
         for path in files.values():
-            path.unlink(missing_ok=True)
+            remove_graph(path)
         assert limit is not None  # noqa: S101 - without one the first form is taken
         raise GateError(
             f"{precision} loses more than {limit.max_drop} on {limit.examples.source}: {'; '.join(steps)}",

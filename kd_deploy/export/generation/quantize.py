@@ -10,6 +10,7 @@ import onnx
 from kd_deploy.export.generation.four_bits import pack_products
 from kd_deploy.export.generation.shared_table import GATHER, share_int8_table
 from kd_deploy.export.quantize import PLANS, Plan, Quantized, quantize
+from kd_deploy.export.saving import save_graph
 
 
 def to_int8(source: Path, target: Path, *, plan: Plan = PLANS[0], reduce_range: bool) -> Quantized:
@@ -29,7 +30,7 @@ def to_int8(source: Path, target: Path, *, plan: Plan = PLANS[0], reduce_range: 
     graph = onnx.load(target)
     if "Gather" not in plan.operators or not share_int8_table(graph):
         return found
-    onnx.save(graph, target)
+    save_graph(graph, target)
     # Of all tables, the shared one alone was left in fp32 before.
     kept = tuple(one for one in found.kept if one.operator != "Gather")
     return Quantized(operators=_sum(found.operators, {"embedding tables": 1}), kept=kept)
@@ -50,7 +51,7 @@ def to_int4(source: Path, target: Path, *, reduce_range: bool) -> Quantized:
     products = pack_products(graph)
     with tempfile.TemporaryDirectory(prefix="kd-deploy-") as aside:
         packed = Path(aside) / source.name
-        onnx.save(graph, packed)
+        save_graph(graph, packed)
         found = to_int8(packed, target, reduce_range=reduce_range)
     return replace(found, operators=_sum(found.operators, {"MatMul in int4": products}))
 

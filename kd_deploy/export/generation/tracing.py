@@ -1,5 +1,6 @@
 """What the graphs of models that write have in common: one call of the exporter, masks and caches."""
 
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from kd_deploy.export.generation.heads import name_heads
 from kd_deploy.export.generation.last_logits import offer_last
 from kd_deploy.export.generation.shared_table import share_table
 from kd_deploy.export.graph import check_graph
+from kd_deploy.export.saving import save_graph
 
 SAMPLE = 2  # rows of a sample, and its new tokens: nothing that a graph may take for a constant
 PAST = 3  # positions of a sample's past
@@ -46,13 +48,26 @@ def write_part(part: Part, target: Path, *, opset: int) -> None:
     Raises:
         ExportError: The module does not trace, or the graph is not one that other runtimes open.
     """
+    # Aside: the weights of a graph beyond 2 GB come in a file each.
+    with tempfile.TemporaryDirectory(prefix="kd-deploy-", dir=target.parent) as aside:
+        graph = _traced(part, Path(aside) / target.name, opset=opset)
+    share_table(graph)
+    name_heads(graph)
+    if part.last:
+        offer_last(graph)
+    _name_axes(graph.graph.output, part)
+    save_graph(graph, target)
+    check_graph(target, inputs=list(part.inputs), outputs=part.outputs, opset=opset)
+
+
+def _traced(part: Part, path: Path, *, opset: int) -> onnx.ModelProto:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracer warnings on shapes, which parity judges
             torch.onnx.export(
                 part.module.eval(),
                 tuple(part.inputs.values()),
-                str(target),
+                str(path),
                 input_names=list(part.inputs),
                 output_names=list(part.outputs),
                 dynamic_axes={name: dict(axes) for name, axes in part.axes.items()},
@@ -61,17 +76,10 @@ def write_part(part: Part, target: Path, *, opset: int) -> None:
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise ExportError(
-            f"{target.name} does not export to ONNX: {str(error).splitlines()[0]}",
+            f"{path.name} does not export to ONNX: {str(error).splitlines()[0]}",
             hint="use a model of the GPT-2, Llama, BART, Marian or T5 kind, or an LSTM",
         ) from error
-    graph = onnx.load(target)
-    share_table(graph)
-    name_heads(graph)
-    if part.last:
-        offer_last(graph)
-    _name_axes(graph.graph.output, part)
-    onnx.save(graph, target)
-    check_graph(target, inputs=list(part.inputs), outputs=part.outputs, opset=opset)
+    return onnx.load(path)
 
 
 def _name_axes(outputs: Iterable[onnx.ValueInfoProto], part: Part) -> None:
