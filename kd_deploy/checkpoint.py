@@ -6,6 +6,7 @@ from typing import Any
 
 from kd_deploy.errors import BundleError
 
+BESIDE = ("tokenizer_config.json", "generation_config.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
@@ -30,6 +31,8 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
         pickles = [path.name for path in folder.iterdir() if path.suffix in PICKLES]
         held = f"holds its weights as pickle ({pickles[0]})" if pickles else "holds no model.safetensors"
         raise BundleError(f"{folder} {held}", hint="save it with save_pretrained(safe_serialization=True)")
+    for name in BESIDE:  # they are read late, and then all is trained
+        read_settings(folder / name)
     return config
 
 
@@ -44,12 +47,23 @@ def _config_of(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not folder.is_dir():
         raise BundleError(f"there is no model folder {folder}", hint="check the path")
+    if not path.is_file():
+        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint="check the path")
+    return read_settings(path)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a JSON file of a checkpoint says; nothing where it is not there.
+
+    Raises:
+        BundleError: It is not a JSON object.
+    """
+    if not path.is_file():
+        return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint="check the path") from error
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BundleError(f"{path} is not valid JSON", hint="save the checkpoint again") from error
-    if not isinstance(config, dict):
-        raise BundleError(f"{path} is not a model's config", hint="save the checkpoint again")
-    return config
+    if not isinstance(found, dict):
+        raise BundleError(f"{path} holds no settings of a model", hint="save the checkpoint again")
+    return found

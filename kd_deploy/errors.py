@@ -100,5 +100,10 @@ EXTRAS = {
 
 def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
     """What to install where a package of one of our extras is missing; None: it is of none."""
-    package = (error.name or "").split(".")[0]
-    return MissingExtraError(f"this command (without {package})", extra=EXTRAS[package]) if package in EXTRAS else None
+    one: BaseException | None = error
+    while one is not None:  # transformers hides what it lacks behind an error of its own
+        package = (getattr(one, "name", None) or "").split(".")[0]
+        if package in EXTRAS:
+            return MissingExtraError(f"this command (without {package})", extra=EXTRAS[package])
+        one = one.__cause__ or one.__context__
+    return None

@@ -26,9 +26,7 @@ class Generation(BaseModel):
         1.0, description="Above 1: tokens that are there already become less likely (Keskar et al. 2019)."
     )
     no_repeat_ngram: Annotated[int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
-    seed: Annotated[int, Field(ge=0)] = Field(
-        0, description="Of the chance; each text has its own, whatever stands beside it."
-    )
+    seed: int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="Texts after which writing ends; they are not part of the answer."
     )

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +266,10 @@ def labels_of(task: str) -> LabelSpace:
 
 def examples_in(file: Path, task: str) -> Examples:
     kind = TASKS[task]
-    return kind.read_examples(read(TaskData(), str(file), task=kind, split="test"), labels_of(task))
+    table, labels = read(TaskData(), str(file), task=kind, split="test"), labels_of(task)
+    if "labels" in table.columns:
+        labels = replace(labels, problem_type="multi_label_classification")
+    return kind.read_examples(table, labels)
 
 
 def keys(answer: dict[str, Any]) -> set[str]:

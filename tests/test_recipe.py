@@ -267,3 +267,8 @@ def test_one_source_of_texts_needs_no_list() -> None:
 def test_what_says_nothing_to_a_task_is_refused(task: str, distill: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Recipe.of(MINIMAL | {"task": task, "distill": distill})
+
+
+def test_a_scratch_teacher_whose_heads_do_not_share_its_width_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"teacher\.scratch: .*hidden_size 10 is no multiple of attention_heads 4"):
+        Recipe.of(MINIMAL | {"teacher": {"scratch": {"hidden_size": 10}, "finetune": {}}})

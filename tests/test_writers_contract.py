@@ -17,6 +17,7 @@ from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import labels_of, load_model, save_model
 from kd_deploy.distill.opening import open_predictor, open_torch
+from kd_deploy.errors import UsageError
 from kd_deploy.generation import Generation
 from kd_deploy.recipe import Recipe
 from kd_deploy.runtime.predictor import Predictor
@@ -230,3 +231,14 @@ def test_graphs_have_the_names_that_other_tools_expect(made: Made, precision: st
         assert model.ir_version <= 10
         assert {one.domain: one.version for one in model.opset_import}[""] in (17, 18)
         assert {one.domain for one in model.opset_import} <= {"", "ai.onnx", "com.microsoft"}
+
+
+def test_a_pair_of_texts_is_refused_and_not_written_for(made: Made) -> None:
+    with runtime.load(made.bundle) as predictor, pytest.raises(UsageError, match="takes single texts, not a pair"):
+        predictor.predict([("a question", "its pair")])
+
+
+def test_the_card_says_what_becomes_of_long_texts(made: Made) -> None:
+    card = (made.bundle.path / "README.md").read_text(encoding="utf-8")
+
+    assert ("longer prompts are refused" if made.kind == "gpt2" else "the rest is cut") in card

@@ -165,7 +165,7 @@ def read_lines(stream: BinaryIO, task: "Task") -> "Iterator[TextInput]":
     names = input_names(task)
     for number, line in enumerate(stream, start=1):
         try:
-            text = line.decode("utf-8").strip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"stdin line {number} is not UTF-8", hint="convert it first") from error
         if text.lstrip().startswith("{"):

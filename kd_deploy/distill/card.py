@@ -36,13 +36,20 @@ It was judged on data like its own; measure it on yours with `kd-deploy evaluate
 """
 
 
+REST = {"text2text": "the rest is cut", "text-generation": "longer prompts are refused"}
+
+
+def _rest_of(task: str) -> str:
+    return "the rest is cut" if TASKS[task].LEVEL == "text" else "longer ones are read in pieces"
+
+
 def model_card(manifest: Manifest, *, title: str) -> str:
     """The README.md of a bundle."""
     return CARD.format(
         title=title,
         task=manifest.task,
         tag="feature-extraction" if TASKS[manifest.task].ANSWERS == "vector" else manifest.task,
-        rest="the rest is cut" if TASKS[manifest.task].LEVEL == "text" else "longer ones are read in pieces",
+        rest=REST.get(manifest.task, _rest_of(manifest.task)),
         architecture=manifest.architecture,
         millions=manifest.parameters / 1e6,
         version=manifest.kd_deploy,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from tokenizers import Tokenizer
 from transformers import AutoConfig
 
 from kd_deploy.bundle import MANIFEST, Bundle
@@ -21,7 +22,9 @@ from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import starts_fresh, writing_config
 from kd_deploy.distill.terms import Ground, build_objective
+from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.training_arguments import require_trackers
+from kd_deploy.distill.transfer import mask_in
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, ScratchModel, Student, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
@@ -74,6 +77,7 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
         if training:
             require_trackers(training)
     _check_entries(recipe)
+    _check_masks(recipe)
     check_filling(recipe)
     config = _teacher_config(recipe)
     _check_adapters(recipe, config)
@@ -90,6 +94,14 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
             teacher = _teacher_config(task)
             if teacher is not None:
                 _check_terms(task, student, teacher, labels.get(name))
+
+
+def _check_masks(recipe: Recipe) -> None:
+    """Refuse to mask words by a token that the teacher's tokenizer does not have."""
+    masking = next((stage.augment for stage in recipe.stages if stage.augment and stage.augment.mask), None)
+    if masking and recipe.teacher and recipe.teacher.first:
+        folder = find_model(recipe.teacher.first)
+        mask_in(Tokenizer.from_file(str(tokenizer_file(folder))), masking, checkpoint=folder)
 
 
 def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", labels: LabelSpace | None) -> None:

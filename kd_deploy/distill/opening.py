@@ -98,6 +98,8 @@ def _by_generate(model: Any, tokenizer: Any, writer: Writer, *, max_length: int)
     if writer.settings.stop:
         options |= {"stop_strings": list(writer.settings.stop), "tokenizer": tokenizer}
 
+    marks = set(tokenizer.all_special_ids)
+
     @torch.inference_mode()
     def written(text: str) -> Answer:
         asked = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")
@@ -106,7 +108,8 @@ def _by_generate(model: Any, tokenizer: Any, writer: Writer, *, max_length: int)
         most = options["max_new_tokens"]
         limit = most if room is None else min(most, room - before)  # beyond it there are no positions
         own = model.generate(**given, **{**options, "max_new_tokens": limit})[0, before:]
-        return Answer(tokenizer.decode(own, skip_special_tokens=True), tuple(own.tolist()))
+        of_text = tuple(one for one in own.tolist() if one not in marks)  # as our own are counted
+        return Answer(tokenizer.decode(own, skip_special_tokens=True), of_text)
 
     return lambda inputs: [written(str(one)) for one in inputs]
 

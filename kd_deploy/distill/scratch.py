@@ -10,7 +10,6 @@ from transformers import BertConfig
 
 from kd_deploy.distill.checkpoints import hush_transformers
 from kd_deploy.distill.heads import auto_class, label_fields
-from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import ScratchModel
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import LabelSpace
@@ -37,16 +36,7 @@ def write_scratch_model(
         labels: The classes of its logits.
         max_length: Tokens it has positions for.
         seed: Of the weights.
-
-    Raises:
-        RecipeError: The width cannot be shared by the heads.
     """
-    if settings.hidden_size % settings.attention_heads:
-        raise RecipeError(
-            f"teacher.scratch.hidden_size {settings.hidden_size} cannot be shared by "
-            f"{settings.attention_heads} attention heads",
-            hint="choose attention_heads that divide hidden_size",
-        )
     tokenizer = train_wordpiece(inputs, vocabulary=settings.vocabulary)
     tokenizer.save(str(folder / "tokenizer.json"))
     tokenizer_config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": max_length}

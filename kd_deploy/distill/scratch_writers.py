@@ -50,14 +50,8 @@ def write_scratch_writer(
         seed: Of the weights.
 
     Raises:
-        RecipeError: The width cannot be shared by the heads, or the vocabulary has no room for every byte.
+        RecipeError: The vocabulary has no room for every byte.
     """
-    if settings.hidden_size % settings.attention_heads:
-        raise RecipeError(
-            f"teacher.scratch.hidden_size {settings.hidden_size} cannot be shared by "
-            f"{settings.attention_heads} attention heads",
-            hint="choose attention_heads that divide hidden_size",
-        )
     with_source = task == "text2text"
     tokenizer = train_bytes(texts, vocabulary=settings.vocabulary, ended=with_source)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -126,9 +126,10 @@ def prepare(
     objective = build_objective(settings.objective, ground)
     check_stage(settings, objective)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
+    learns_from_all = objective.teacher_names or is_its_own_label(splits.labels)
     teaching = Teaching(
         objective=objective,
-        data=_texts(splits, settings, teachers=teachers, encoder=theirs) if objective.teacher_names else labelled,
+        data=_texts(splits, settings, teachers=teachers, encoder=theirs) if learns_from_all else labelled,
         layer_map=chosen,
         likeness=None if matrix is None else tuple(tuple(float(x) for x in row) for row in np.round(matrix, 4)),
     )

@@ -1,11 +1,10 @@
 """A checkpoint's tokenizer as files: tokenizer.json, its settings, its pad token, its length limit."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.checkpoint import check_checkpoint, read_settings
 from kd_deploy.errors import BundleError
 
 TOKENIZER_CLASSES = {
@@ -84,16 +83,14 @@ def max_positions(folder: Path) -> int | None:
 
 def default_max_length(folder: Path, *, limit: int) -> int:
     """The length limit of a checkpoint that came without a recipe: its tokenizer's, its positions', at most `limit`."""
-    path = folder / "tokenizer_config.json"
-    stated = json.loads(path.read_text(encoding="utf-8")).get("model_max_length") if path.is_file() else None
+    stated = read_settings(folder / "tokenizer_config.json").get("model_max_length")
     room = [limit, max_positions(folder) or limit]
     return min([*room, int(stated)] if isinstance(stated, int | float) else room)
 
 
 def tokenizer_settings(folder: Path, model_type: str) -> dict[str, Any]:
     """What tokenizer_config.json is to say, in a form that transformers 4, 5 and transformers.js read alike."""
-    path = folder / "tokenizer_config.json"
-    have = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    have = read_settings(folder / "tokenizer_config.json")
     kept = {key: have[key] for key in KEPT_TOKENIZER_KEYS if have.get(key) is not None}
     fast = str(have.get("tokenizer_class") or "").removesuffix("Fast")
     known = fast if fast not in ("", "TokenizersBackend", "PreTrainedTokenizer") else ""

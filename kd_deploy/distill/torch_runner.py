@@ -1,6 +1,5 @@
 """A torch model behind the Runner protocol, and what it takes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.checkpoint import check_checkpoint, read_settings
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.runner import Batch, Outputs
 from kd_deploy.runtime.loading import GENERATION
@@ -73,8 +72,7 @@ def parameter_count(model: nn.Module) -> int:
 
 def open_encoder(folder: Path, *, max_length: int) -> Encoder:
     """The encoder of a checkpoint folder."""
-    generation = folder / GENERATION
-    said = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    said = read_settings(folder / GENERATION)
     config = check_checkpoint(folder)
     encoder = Encoder.from_file(
         tokenizer_file(folder), max_length=max_length, pad_id=pad_id_of(folder), marks=marks_in(config, said)

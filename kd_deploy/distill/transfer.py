@@ -6,6 +6,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import nn
 
 from kd_deploy import progress
@@ -13,11 +14,11 @@ from kd_deploy.distill.augment import augmented
 from kd_deploy.distill.neighbours import Neighbours
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.selection import keep_confident, right_or_weight
-from kd_deploy.distill.tokenizer_files import tokenizer_settings
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.errors import RecipeError
+from kd_deploy.errors import BundleError, RecipeError
 from kd_deploy.recipe import Augment, Distill, Samples
 from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.masking import mask_of
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import Classes, Examples
 
@@ -79,15 +80,25 @@ def teacher_weights(
     return weights
 
 
+def mask_in(tokenizer: Tokenizer, settings: Augment, *, checkpoint: Path) -> str:
+    """What words are masked by; empty where none are to be.
+
+    Raises:
+        RecipeError: The tokenizer has no mask token.
+    """
+    try:
+        return mask_of(tokenizer) if settings.mask else ""
+    except BundleError as error:
+        raise RecipeError(
+            f"distill.augment.mask: the tokenizer of {checkpoint} has no mask token", hint="set distill.augment.mask: 0"
+        ) from error
+
+
 def _made(
     inputs: tuple[TextInput, ...], settings: Augment, *, teacher: nn.Module, checkpoint: Path, max_length: int
 ) -> list[TextInput]:
-    mask = str(tokenizer_settings(checkpoint, "").get("mask_token") or "")
-    vocabulary = open_encoder(checkpoint, max_length=max_length).tokenizer.get_vocab()
-    if settings.mask and mask not in vocabulary:
-        raise RecipeError(
-            f"distill.augment.mask: the tokenizer of {checkpoint} has no mask token", hint="set distill.augment.mask: 0"
-        )
+    tokenizer = open_encoder(checkpoint, max_length=max_length).tokenizer
+    mask, vocabulary = mask_in(tokenizer, settings, checkpoint=checkpoint), tokenizer.get_vocab()
     neighbours = None
     if settings.replace:
         neighbours = Neighbours.of(vocabulary, word_vectors(teacher).weight.detach().float().cpu().numpy())

@@ -3,13 +3,14 @@
 import onnx
 
 LOGITS = "logits"
-MADE_BY = ("MatMul", "Gemm", "Add", "Identity")
+ON_EACH = ("Add", "Cast", "Div", "Identity", "Mul", "Tanh")  # what may be done to each logit by itself
+MADE_BY = ("MatMul", "Gemm", *ON_EACH)
 
 
 def head_of(graph: onnx.GraphProto) -> str:
-    """What the product gives that makes the logits; a bias may come after it. Empty where there is none."""
+    """What the product gives that makes the logits; a bias or a scale may come after it. Empty where there is none."""
     makers = {name: node for node in graph.node for name in node.output}
     name = LOGITS
-    while name in makers and makers[name].op_type in ("Add", "Identity"):
+    while name in makers and makers[name].op_type in ON_EACH:
         name = next((one for one in makers[name].input if one in makers and makers[one].op_type in MADE_BY), "")
     return name

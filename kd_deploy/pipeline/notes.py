@@ -2,11 +2,15 @@
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
-from kd_deploy.tasks.registry import TASKS, is_plain
+from kd_deploy.tasks.registry import TASKS, is_plain, names_tokens
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import Examples
 
 FEW_ROWS = 100
+OTHER_TOKENS = (
+    "Teacher and student cut texts into other tokens: what is counted by tokens cannot be held against each other, and "
+    "bits_per_character can."
+)
 WORDLESS = "The teacher fills in words of a text and writes none by itself: there are no figures of it to compare with."
 
 
@@ -27,14 +31,24 @@ def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[s
             f"Few rows: {len(splits.validation)} for validation, {len(rows)} for this report. "
             "One row more or less right moves every figure; look at the intervals."
         )
+    known = set(splits.train.inputs)
+    again = sum(one in known for one in rows.inputs)
+    if again:
+        found.append(f"{again} of the {len(rows)} texts of this report stand in the training texts too.")
     manifest = student.manifest
     if teacher and teacher.manifest.task != manifest.task:
         found.append(WORDLESS)
     elif teacher and not teacher.manifest.graphs:
         found.append("The teacher could not be exported to ONNX: what it would be in int8 is not known.")
+    elif teacher and names_tokens(splits.labels) and _tokenizer(teacher) != _tokenizer(student):
+        found.append(OTHER_TOKENS)
     found += told(manifest.training, plain=is_plain(TASKS[manifest.task]))
     further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
     return (*found, *further)
+
+
+def _tokenizer(bundle: Bundle) -> str:
+    return bundle.manifest.files["tokenizer.json"].sha256
 
 
 def judged(splits: Splits) -> tuple[Examples, str]:

@@ -47,6 +47,10 @@ def report_on(places: Sequence[Path]) -> Report:
         raise BenchmarkError(
             f"{places[0]} and {places[-1]} were evaluated on different rows", hint="report on each by itself"
         )
+    judged = [one.evaluation for one in found if one.evaluation.targets]
+    kinds = list(dict.fromkeys(f"{one.task} by {one.main_metric}" for one in judged))
+    if len(kinds) > 1:
+        raise BenchmarkError(f"the runs were judged as {' and as '.join(kinds)}", hint="report on each by itself")
     names = _names(places)
     reports = [_of_one(one, name=name) for one, name in zip(found, names, strict=True)]
     # A run's targets are held against its own teacher and its own control: another run had another hour.

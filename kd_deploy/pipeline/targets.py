@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from kd_deploy.benchmark.targets import JSON, Factory, TargetSpec
-from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle, data_beside
+from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle
 from kd_deploy.errors import BenchmarkError, BundleError, UsageError
 from kd_deploy.measurement import Role, TargetName
 from kd_deploy.pipeline.fingerprints import signature
 from kd_deploy.runtime.loading import load
-from kd_deploy.runtime.open import open_onnx
+from kd_deploy.runtime.open import files_of, open_onnx
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import find_provider
 from kd_deploy.tasks.heads import MAIN
@@ -18,6 +18,8 @@ from kd_deploy.tasks.heads import MAIN
 TORCH = "torch"
 FORMS = (*PRECISIONS, TORCH)
 DEFAULT_MAX_LENGTH = 512
+# What the names of graphs say of them, ours and those of other exporters.
+NAMED = {"int8": ("quant", "int8"), "int4": ("q4", "int4", "bnb4"), "fp16": ("fp16",)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,14 +165,13 @@ def _split(reference: str) -> tuple[str, str | None]:
 def _onnx_file(path: Path, *, role: Role, name: str | None) -> Target:
     if not path.is_file():
         raise BundleError(f"there is no file {path}", hint="check the path")
-    named = {"int8": ("quant", "int8"), "int4": ("_q4", "int4")}
-    precision = next((one for one, parts in named.items() if any(part in path.stem for part in parts)), "fp32")
+    precision = next((one for one, parts in NAMED.items() if any(part in path.stem for part in parts)), "fp32")
     return Target(
         name=TargetName(name=name or path.stem, role=role, runtime="onnxruntime", precision=precision),
         path=path,
         kind="onnx",
         max_length=DEFAULT_MAX_LENGTH,
-        size_bytes=sum(one.stat().st_size for one in (path, data_beside(path)) if one.is_file()),
+        size_bytes=sum(one.stat().st_size for one in files_of(path)),
     )
 
 

@@ -119,8 +119,6 @@ class Distill(Training):
     def _some_weight(self) -> Self:
         if all(term.weight == 0 for term in self.objective):
             raise ValueError("every term of the objective has weight 0")
-        if self.texts == "unlabelled" and all(term.term == "hard_labels" for term in self.objective):
-            raise ValueError("texts: unlabelled have no labels, and hard_labels alone learns from nothing else")
         if self.on_policy and all(term.term == "hard_labels" for term in self.objective):
             raise ValueError("on_policy: nobody but the teacher says what is right there, and no term asks it")
         if self.top_k is not None:

@@ -112,6 +112,14 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
             "sources without targets teach nothing where distill.sequences does not have the teacher write them",
         ),
         **_of_training(recipe),
+        "distill.texts": (
+            task not in ("fill-mask", "text-generation")
+            and any(
+                stage.texts == "unlabelled" and all(one.term == "hard_labels" for one in stage.objective)
+                for stage in recipe.stages
+            ),
+            "unlabelled texts have no labels, and hard_labels alone learns from nothing else",
+        ),
         "distill.objective": (
             task == "text2text" and any(getattr(one, "layers", None) == "auto" for one in terms),
             "layers: auto compares what layers say of one text, and text2text has a source and a target",

@@ -18,6 +18,12 @@ class ScratchModel(Section):
     attention_heads: PositiveInt = 4
     vocabulary: Annotated[int, Field(ge=100)] = 8000
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.hidden_size % self.attention_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of attention_heads {self.attention_heads}")
+        return self
+
 
 class OneTeacher(Section):
     """One of several teachers."""

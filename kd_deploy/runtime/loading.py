@@ -1,6 +1,7 @@
 """A bundle on disk to a predictor: its graphs, its tokenizer, its tasks, its way to write."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from kd_deploy.bundle import WHOLE, Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.generation import Generation
+from kd_deploy.machine import this_machine
 from kd_deploy.runtime.generation.first_token import FirstToken
 from kd_deploy.runtime.generation.graphs import CausalGraph, open_decoder
 from kd_deploy.runtime.generation.writer import Writer
@@ -47,6 +49,7 @@ def load(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = precision or opened.usual_precision or "fp32"
+    _warn_of_saturation(opened, chosen)
     heads = heads_of(opened)
     find_head(heads, task)  # before the graph is opened
     graphs, labels, encoder = opened.graphs(chosen), label_space(opened), open_encoder(opened)
@@ -55,6 +58,17 @@ def load(
         return over_decoder(decoder, encoder, labels, settings=opened.manifest.generation, via="kd_deploy.runtime")
     runner = OrtRunner(graphs[WHOLE], provider=provider, threads=threads)
     return Predictor(runner, encoder, labels, via="kd_deploy.runtime", heads=heads).task(task)
+
+
+def _warn_of_saturation(bundle: Bundle, precision: str) -> None:
+    record = bundle.manifest.graphs.get(precision)
+    if record is None or record.reduce_range or not record.quantized_operators or this_machine().has_vnni:
+        return
+    warnings.warn(
+        f"{bundle.path}: {precision} was made on a processor with VNNI, and this one has none: sums of products may "
+        "saturate and answers differ; export it again here, or take fp32",
+        stacklevel=3,
+    )
 
 
 def open_encoder(bundle: Bundle) -> Encoder:

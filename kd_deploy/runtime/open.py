@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kd_deploy.bundle import DECODER, ENCODER, MANIFEST, WHOLE, Bundle
+from kd_deploy.bundle import DECODER, ENCODER, MANIFEST, WHOLE, Bundle, data_beside
 from kd_deploy.errors import BundleError
 from kd_deploy.runtime.generation.graphs import open_decoder
 from kd_deploy.runtime.loading import GENERATION, heads_of, load, over_decoder, positions_in
@@ -59,6 +59,13 @@ def _parts(path: Path) -> dict[str, Path]:
         if path.name.startswith(own):
             return {own: path, other: path.with_name(path.name.replace(own, other))}
     return {WHOLE: path}
+
+
+def files_of(graph: Path) -> list[Path]:
+    """What a program needs on disk to answer with an .onnx model: its graphs, their weights, its tokenizer."""
+    files = [one for part in _parts(graph).values() for one in (part, data_beside(part))]
+    beside = [folder / "tokenizer.json" for folder in (graph.parent, graph.parent.parent)]
+    return [one for one in files if one.is_file()] + [one for one in beside if one.is_file()][:1]
 
 
 def _config(path: Path) -> dict[str, Any]:

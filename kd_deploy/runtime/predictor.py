@@ -169,8 +169,8 @@ class Predictor:
         Raises:
             UsageError: The model writes nothing; or a prompt is longer than it has positions for.
         """
-        texts = [str(one) for one in inputs]
         _check(inputs)
+        texts = pieces.single(inputs, task=self.labels.task)
         found = self.writer.write(texts, settings, first=first)
         return [
             [Reading(Piece(row, text), NOTHING_READ, NO_LOGITS, one)]

@@ -1,6 +1,8 @@
 """Columns of a table as a task reads them: texts, pairs of texts, names of classes."""
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +12,7 @@ from kd_deploy.errors import DataError
 from kd_deploy.tasks.encoding import TextInput
 
 SEPARATOR = "|"
+UNSEPARATED = re.compile(r"""(['"])\s+\1""")  # two quoted names with nothing but space between
 
 
 def texts_or_pairs(table: Table) -> tuple[TextInput, ...]:
@@ -58,7 +61,7 @@ def few(names: Sequence[str], *, most: int = 8) -> str:
 def _several(table: Table, row: int) -> tuple[str, ...]:
     value = table.columns["labels"][row]
     if isinstance(value, str):
-        value = _written_out(value)
+        value = _written_out(value, place=table.place(row))
     if not isinstance(value, list | tuple | np.ndarray):
         raise DataError(
             f"{table.place(row)}: labels is {value!r}, not a list of classes",
@@ -67,14 +70,28 @@ def _several(table: Table, row: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_label(table, one, row) for one in value))
 
 
-def _written_out(cell: str) -> list[object]:
-    """The classes that a cell of a CSV names: a JSON list, as other tools write them, or names with bars between."""
-    if cell.lstrip().startswith("["):
+def _written_out(cell: str, *, place: str) -> list[object]:
+    """The classes that a cell of a CSV names: a list, as other tools write it, or names with bars between."""
+    listed = list_in(cell)
+    if listed is None and cell.lstrip().startswith("[") and UNSEPARATED.search(cell):
+        raise DataError(f"{place}: labels is {cell!r}, a list without commas", hint="write a JSON list")
+    return [part.strip() for part in cell.split(SEPARATOR) if part.strip()] if listed is None else listed
+
+
+def list_in(cell: str) -> list[object] | None:
+    """The list that a cell of a CSV holds, as JSON or as Python writes it; None: it holds none.
+
+    A name may begin with a bracket. What numpy prints has no commas, and is no list to Python.
+    """
+    if not cell.lstrip().startswith("[") or UNSEPARATED.search(cell):
+        return None
+    for read in (json.loads, ast.literal_eval):
         try:
-            return list(json.loads(cell))
-        except (ValueError, RecursionError):
-            pass  # names may begin with a bracket
-    return [part.strip() for part in cell.split(SEPARATOR) if part.strip()]
+            found = read(cell.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
 
 
 def _label(table: Table, value: object, row: int) -> str:

@@ -244,5 +244,7 @@ def _spans(reading: Reading) -> Iterator[tuple[tuple[int, int, str], float]]:
     scores = logits[firsts, 0] + logits[lasts, 1]
     for first, last, score in zip(firsts.tolist(), lasts.tolist(), scores.tolist(), strict=True):
         start, end = places[first][0], places[last][1]
-        if start < end:
-            yield (piece.start + start, piece.start + end, piece.input[1][start:end]), score
+        text = piece.input[1][start:end]
+        start += len(text) - len(text.lstrip())  # some tokenizers count the space before a word as its first character
+        if answer := text.strip():
+            yield (piece.start + start, piece.start + start + len(answer), answer), score

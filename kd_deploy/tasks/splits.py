@@ -3,18 +3,21 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.files import sha256_text
 from kd_deploy.recipe import TaskData
 from kd_deploy.recipe.data import Unlabeled
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
 HELD_BACK = 0.1
+NAME_A_FILE = "add rows, or name a file in data.validation"
+RAISE_THE_SHARE = "raise its share in data.split, or add rows"
 # After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
 SENTENCE_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]])\s+|(?<=[。！？])|\n+|<br\s*/?>""")
 
@@ -58,6 +61,8 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
         train, validation = _hold_back(train, share=HELD_BACK, seed=data.seed)
     else:
         validation = task.read_examples(read(data, data.validation, task=task, split="validation"), labels)
+    for other in (validation, *((test,) if test else ())):
+        _require_one_form(other.inputs, train, source=other.source, task=task)
     return Splits(train=train, validation=validation, test=test, unlabeled=_read_unlabeled(data, train, task=task))
 
 
@@ -68,18 +73,23 @@ def _read_unlabeled(data: TaskData, train: Examples, *, task: Task) -> tuple[Tex
         source = own.source if own else str(one)
         columns = {_single(task): own.column} if own else data.columns
         inputs = read_inputs(source, columns=columns, task=task, split="train")
-        if task.ANSWERS != "vector" and isinstance(inputs[0], str) != isinstance(train.inputs[0], str):
-            kinds = {True: "single texts", False: "pairs of texts"}
-            raise DataError(
-                f"{source} has {kinds[isinstance(inputs[0], str)]}, "
-                f"{train.source} has {kinds[isinstance(train.inputs[0], str)]}",
-                hint="give unlabeled texts of the same form",
-            )
+        _require_one_form(inputs, train, source=source, task=task)
         found += _sentences(inputs, source) if data.unlabeled_as == "sentences" else inputs
     found = list(dict.fromkeys(found))
     if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
         return tuple(found)
     return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret
+
+
+def _require_one_form(inputs: Sequence[TextInput], train: Examples, *, source: str, task: Task) -> None:
+    """Refuse pairs of texts beside single ones."""
+    if task.ANSWERS != "vector" and isinstance(inputs[0], str) != isinstance(train.inputs[0], str):
+        kinds = {True: "single texts", False: "pairs of texts"}
+        raise DataError(
+            f"{source} has {kinds[isinstance(inputs[0], str)]}, "
+            f"{train.source} has {kinds[isinstance(train.inputs[0], str)]}",
+            hint="give texts of the same form",
+        )
 
 
 def _single(task: Task) -> str:
@@ -109,7 +119,15 @@ def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:
         DataError: Anything wrong in the file.
     """
     check_columns(data.columns, task=task)
-    return read_table(source, columns=data.columns, required=task.REQUIRED, optional=task.OPTIONAL, split=split)
+    table = read_table(source, columns=data.columns, required=task.REQUIRED, optional=task.OPTIONAL, split=split)
+    for column, name in data.columns.items():
+        # Of vectors some files have texts alone, and others pairs with scores.
+        if column not in table.columns and task.ANSWERS != "vector":
+            raise DataError(
+                f"{source} has no column {name!r}, which data.columns names as the task's {column!r}",
+                hint=f"correct data.columns.{column} (--columns {column}=NAME), or leave it out",
+            )
+    return table
 
 
 def read_inputs(source: str, *, columns: Mapping[str, str], task: Task, split: str) -> tuple[TextInput, ...]:
@@ -146,25 +164,35 @@ def _limited(examples: Examples, limit: int | None, *, seed: int) -> Examples:
 
 def _three(examples: Examples, shares: tuple[float, float, float], *, seed: int) -> tuple[Examples, Examples, Examples]:
     _, validation, test = shares
-    rest, judged = _hold_back(examples, share=test, seed=seed)
-    kept, chosen_by = _hold_back(rest, share=validation / (1 - test), seed=seed)
+    rest, judged = _hold_back(examples, share=test, seed=seed, what="test", hint=RAISE_THE_SHARE)
+    share = validation / (1 - test)
+    kept, chosen_by = _hold_back(rest, share=share, seed=seed, what="validation", hint=RAISE_THE_SHARE)
     return kept, chosen_by, judged
 
 
-def _hold_back(examples: Examples, *, share: float, seed: int) -> tuple[Examples, Examples]:
-    """A share of the rows apart, with each class in its share."""
-    order = list(range(len(examples)))
+def _hold_back(
+    examples: Examples, *, share: float, seed: int, what: str = "validation", hint: str = NAME_A_FILE
+) -> tuple[Examples, Examples]:
+    """A share of the inputs apart, with each class in its share; rows of one input stay together."""
+    first: dict[TextInput, int] = {}
+    for row, one in enumerate(examples.inputs):
+        first.setdefault(one, row)
+    order = list(first.values())
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
     order.sort(key=lambda row: _stratum(examples.targets[row]))
     count = round(len(order) * share)
     if count == 0:
-        raise DataError(
-            f"{examples.source} has {len(order)} rows: too few to hold some back for validation",
-            hint="add rows, or name a file in data.validation",
-        )
-    held = {order[int((place + 0.5) * len(order) / count)] for place in range(count)}
-    kept = [row for row in range(len(order)) if row not in held]
-    return examples.some(kept), examples.some(sorted(held))
+        rows = "rows" if len(order) == len(examples) else "different rows"
+        raise DataError(f"{examples.source} has {len(order)} {rows}: too few to hold some back for {what}", hint=hint)
+    apart = {examples.inputs[order[int((place + 0.5) * len(order) / count)]] for place in range(count)}
+    held = [row for row, one in enumerate(examples.inputs) if one in apart]
+    kept = [row for row, one in enumerate(examples.inputs) if one not in apart]
+    return _drawn(examples, kept), _drawn(examples, held)
+
+
+def _drawn(examples: Examples, rows: Sequence[int]) -> Examples:
+    """These rows, with a hash of their own: other draws from one file are other rows."""
+    return replace(examples.some(rows), sha256=sha256_text(f"{examples.sha256} {list(rows)}"))
 
 
 def _stratum(target: Target) -> tuple[float, ...]:

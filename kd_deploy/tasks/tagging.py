@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError
+from kd_deploy.tasks.columns import list_in
 from kd_deploy.tasks.encoding import Encoded, Places
 from kd_deploy.tasks.task import Piece, Reading, Tagged
 
@@ -211,7 +212,8 @@ def tags_of_words(
 def _listed(table: Table, column: str, row: int) -> Sequence[object]:
     value = table.columns[column][row]
     if isinstance(value, str):
-        value = [part for part in value.split(" ") if part]
+        listed = list_in(value)
+        value = [part for part in value.split(" ") if part] if listed is None else listed
     if not isinstance(value, list | tuple | np.ndarray):
         raise DataError(
             f"{table.place(row)}: {column} is {value!r}, not a list",

@@ -93,6 +93,11 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
     known = ids if named else digits
     targets = []
     for row, names in enumerate(label_rows(table)):
+        if len(names) != 1 and not labels.is_multi:
+            raise DataError(
+                f"{table.place(row)}: there are {len(names)} classes, and the model gives one to each text",
+                hint="give each row one label, or train on rows with several labels",
+            )
         unseen = [name for name in names if name not in known]
         if unseen:
             raise DataError(

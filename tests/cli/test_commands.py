@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,15 @@ def test_predict_streams_lines_and_json_lines(ran: Path, cli: Cli, monkeypatch: 
 
     assert outcome.code == 0
     assert len(outcome.lines) == 3
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line(ran: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = []
+    for content in (b'\xef\xbb\xbf{"text": "where is my parcel"}\n', b"where is my parcel\n"):
+        monkeypatch.setattr(sys, "stdin", typed(content))
+        answers.append(cli("predict", ran / "student").out)
+
+    assert answers[0] == answers[1] != ""
 
 
 @pytest.mark.parametrize(
@@ -262,9 +272,15 @@ def test_a_report_on_a_run_holds_it_against_its_own_gates(ran: Path, cli: Cli, t
 
 
 def test_report_shows_what_changed_since_a_baseline(ran: Path, cli: Cli, tmp_path: Path) -> None:
-    outcome = cli("report", ran, "--baseline", ran / "report.json", "--output", tmp_path / "report", "--json")
+    before = read_json(ran / "report.json")
+    for one in before["targets"]:
+        one["quality"]["accuracy"] -= 0.01
+    (tmp_path / "before.json").write_text(json.dumps(before), encoding="utf-8")
+
+    outcome = cli("report", ran, "--baseline", tmp_path / "before.json", "--output", tmp_path / "report", "--json")
+
     changes = json.loads(outcome.out)["baseline"]["changes"]
-    assert all(one["quality_points"] == 0 for one in changes)
+    assert [one["quality_points"] for one in changes] == pytest.approx([1.0] * len(before["targets"]))
 
 
 def test_report_refuses_what_is_no_run(cli: Cli, tmp_path: Path) -> None:
@@ -349,16 +365,21 @@ def test_export_and_data_options_that_do_not_fit(ran: Path, cli: Cli) -> None:
     assert cli("export", ran / "nothing").code == 8
 
 
-def test_a_missing_extra_names_the_pip_line(cli: Cli, ran: Path, monkeypatch: pytest.MonkeyPatch, desk: Path) -> None:
-    monkeypatch.setitem(sys.modules, "kd_deploy.pipeline.train", None)
+def test_a_missing_extra_names_the_pip_line(desk: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n")
+    recipe = write_recipe(tmp_path / "recipe.yaml", small_recipe(desk))
 
-    def missing(*_: object, **__: object) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    told = subprocess.run(
+        [sys.executable, "-m", "kd_deploy", "distill", recipe, "--output", tmp_path / "student"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    monkeypatch.setattr("kd_deploy.recipe.Recipe.load", missing)
-    outcome = cli("distill", "recipe.yaml")
-    assert outcome.code == 9
-    assert "pip install 'kd-deploy[distill]'" in outcome.err
+    assert told.returncode == 9
+    assert "pip install 'kd-deploy[distill]'" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 def test_torchrun_trains_one_student_with_two_processes(desk: Path, tmp_path: Path, ran: Path) -> None:

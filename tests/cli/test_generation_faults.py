@@ -11,6 +11,7 @@ import pytest
 
 from kd_deploy.distill.scratch import write_scratch_model
 from kd_deploy.distill.scratch_writers import write_scratch_writer
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.pipeline.export import export_made
 from kd_deploy.pipeline.train import distill
 from kd_deploy.recipe import ScratchModel
@@ -329,7 +330,7 @@ def test_a_classifier_has_no_int4_and_writes_nothing(home: Path, cli: Cli, tmp_p
     folder = home / "classes"
     folder.mkdir()
     trained = distill(tiny_tasks.recipe_of(CLASSES, "static", folder, epochs=1), folder / "student")
-    export_made(trained, trained.path, precisions=("fp32",), opset=17, max_accuracy_drop=None, examples=None)
+    export_made(trained, trained.path, settings=ExportSettings(precisions=("fp32",)))
 
     small = cli("export", trained.path, "--precision", "int4", "--output", tmp_path / "bundle", "--quiet")
     beams = cli("predict", trained.path, "a fine film", "--beams", 2)

@@ -228,3 +228,26 @@ def test_a_teacher_that_does_not_export_does_not_end_a_run(
     assert "the teacher's ONNX files are left out: there is no ONNX form of it" in told
     assert [one["name"] for one in report["targets"]] == ["teacher", "student", "student-fp32", "student-int8"]
     assert any("could not be exported to ONNX" in note for note in report["notes"])
+
+
+def test_runs_that_were_judged_by_other_metrics_are_not_one_report(copied: Path, ran: Path, cli: Cli) -> None:
+    evaluation = read_json(copied / "evaluation.json") | {"main_metric": "macro_f1"}
+    (copied / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+
+    told = cli("report", ran, copied, "--output", copied / "both")
+
+    assert told.code == 7
+    assert "text-classification by accuracy and as text-classification by macro_f1" in told.err
+
+
+def test_a_report_says_how_many_of_its_texts_were_trained_on(desk: Path, ran: Path, cli: Cli, tmp_path: Path) -> None:
+    lines = [(desk / f"{name}.jsonl").read_text(encoding="utf-8").splitlines() for name in ("test", "train")]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines[0][:40] + lines[1][:3]) + "\n", encoding="utf-8")
+    copied = Path(shutil.copytree(ran, tmp_path / "copied"))
+    known = {json.loads(line)["text"] for line in lines[1]}
+    again_there = sum(json.loads(line)["text"] in known for line in lines[0][:40]) + 3
+
+    again(cli, copied, f"data.test={tmp_path / 'test.jsonl'}")
+
+    notes = " ".join(read_json(copied / "report.json")["notes"])
+    assert f"{again_there} of the 43 texts of this report stand in the training texts too" in notes

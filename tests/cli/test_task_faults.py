@@ -10,6 +10,7 @@ import pytest
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill.scratch import write_scratch_model
+from kd_deploy.export.settings import ExportSettings
 from kd_deploy.pipeline.export import export_made
 from kd_deploy.pipeline.train import distill
 from kd_deploy.recipe import ScratchModel
@@ -37,9 +38,7 @@ def models(home: Path, cache: Path) -> dict[str, Bundle]:
         for task, student in ((ASKING, "bilstm"), (EMBEDDING, "static")):
             output = home / task / "student"
             trained = distill(tiny_tasks.recipe_of(task, student, folder_of(task, home), epochs=1), output)
-            found[task] = export_made(
-                trained, output, precisions=("fp32",), opset=17, max_accuracy_drop=None, examples=None
-            )
+            found[task] = export_made(trained, output, settings=ExportSettings(precisions=("fp32",)))
     return found
 
 

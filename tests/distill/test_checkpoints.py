@@ -43,7 +43,15 @@ def link_weights(folder: Path) -> None:
 SPOILED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     "a broken config": (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
-    "a config of another form": (lambda folder: (folder / "config.json").write_text("[1]"), "not a model's config"),
+    "a config of another form": (lambda folder: (folder / "config.json").write_text("[1]"), "holds no settings"),
+    "a broken tokenizer_config": (
+        lambda folder: (folder / "tokenizer_config.json").write_text("{"),
+        r"tokenizer_config.json is not valid JSON",
+    ),
+    "a broken generation_config": (
+        lambda folder: (folder / "generation_config.json").write_text("[]"),
+        r"generation_config.json holds no settings",
+    ),
     "pickle alone": (
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
         r"pickle \(pytorch_model.bin\)",

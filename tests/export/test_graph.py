@@ -81,13 +81,6 @@ def test_a_graph_beside_the_contract_is_refused(bilstm: Bundle, tmp_path: Path, 
     assert caught.value.hint
 
 
-def test_a_graph_too_large_for_one_file_is_refused(bilstm: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kd_deploy.export.graph.MAX_BYTES", 100)
-
-    with pytest.raises(ExportError, match="2 GB"):
-        check_graph(bilstm.graph("fp32"), inputs=NAMES["bilstm"], outputs=("logits",), opset=17)
-
-
 @pytest.mark.parametrize("kind", ["bert", "bilstm"])
 @pytest.mark.parametrize("wanted", [14, 18])
 def test_another_opset_is_written_when_asked_for(

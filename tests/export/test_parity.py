@@ -89,9 +89,14 @@ def test_the_worst_case_is_found_and_kept(tmp_path: Path) -> None:
 
 
 def test_rounding_is_no_difference(tmp_path: Path) -> None:
-    require(compare(Sum(), Sum(limit=0, error=1e-4), SHAPES), what="model.onnx", keep=tmp_path / "worst.npz")
+    require(compare(Sum(), Sum(limit=0, error=1.9e-4), SHAPES), what="model.onnx", keep=tmp_path / "worst.npz")
 
     assert not list(tmp_path.iterdir())
+
+
+def test_more_than_the_promised_limit_is_one(tmp_path: Path) -> None:
+    with pytest.raises(ExportError):
+        require(compare(Sum(), Sum(limit=0, error=3e-4), SHAPES), what="model.onnx", keep=tmp_path / "worst.npz")
 
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf")])

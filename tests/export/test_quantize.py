@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import ExportError
+from kd_deploy.export.head import head_of
 from kd_deploy.export.quantize import PLANS, Plan, fuse, quantize
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.task import Examples
@@ -131,3 +133,15 @@ def test_every_plan_has_a_scale_for_each_channel(bert: Bundle, tmp_path: Path) -
     scales = [one for one in graph.initializer if one.name.endswith("_scale") and "MatMul" in one.name]
     assert scales
     assert all(one.dims[0] > 1 for one in scales)
+
+
+@pytest.mark.parametrize("after", [(), ("Add",), ("Div",), ("Mul", "Tanh", "Mul")])
+def test_the_head_is_found_behind_what_is_done_to_each_logit(after: tuple[str, ...]) -> None:
+    nodes, last = [helper.make_node("MatMul", ["states", "table"], ["product"])], "product"
+    for number, operator in enumerate(after):
+        given = [last] if operator == "Tanh" else [last, "scale"]
+        nodes.append(helper.make_node(operator, given, [f"step{number}"]))
+        last = f"step{number}"
+    nodes.append(helper.make_node("Identity", [last], ["logits"]))
+
+    assert head_of(helper.make_graph(nodes, "graph", [], [])) == "product"

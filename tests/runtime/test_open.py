@@ -2,16 +2,23 @@
 
 import json
 import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.open import open_bundle, open_onnx
+from kd_deploy.machine import Machine
+from kd_deploy.runtime import loading
+from kd_deploy.runtime.generation.sessions import Graph
+from kd_deploy.runtime.open import files_of, open_bundle, open_onnx
 
 TEXTS = ["a great film", "an awful story of people in town"]
 
@@ -86,3 +93,48 @@ def test_a_config_that_is_none_is_named(loose: Path, content: str) -> None:
 
     with pytest.raises(BundleError, match=r"config\.json"):
         open_onnx(str(loose / "model.onnx"), 24, "cpu", 1)
+
+
+def test_the_files_of_a_graph_are_its_other_half_its_weights_and_its_tokenizer(tmp_path: Path) -> None:
+    folder = tmp_path / "onnx"
+    folder.mkdir()
+    names = ["encoder_model_q4.onnx", "decoder_model_merged_q4.onnx", "decoder_model_merged_q4.onnx_data", "model.onnx"]
+    for name in names:
+        (folder / name).write_bytes(b"graph")
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+
+    found = {str(one.relative_to(tmp_path)) for one in files_of(folder / names[1])}
+
+    assert found == {f"onnx/{name}" for name in names[:3]} | {"tokenizer.json"}
+
+
+def test_int8_made_for_other_processors_warns(bilstm: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_here = bilstm.manifest.graphs["int8"]
+    plain = Machine(cpu="an old one", features=("avx2",), cores=1, memory_bytes=1)
+    monkeypatch.setattr(loading, "this_machine", lambda: plain)
+
+    for reduced in (False, True):
+        graphs = bilstm.manifest.graphs | {"int8": made_here.model_copy(update={"reduce_range": reduced})}
+        bundle = replace(bilstm, manifest=bilstm.manifest.model_copy(update={"graphs": graphs}))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            loading.load(bundle).close()
+            loading.load(bundle, precision="fp32").close()
+        assert ["has none: sums" in str(one.message) for one in told] == [True] * (not reduced)
+
+
+def test_a_cache_is_as_precise_as_its_graph(tmp_path: Path) -> None:
+    kinds = {"past": onnx.TensorProto.FLOAT16, "other": onnx.TensorProto.FLOAT}
+    given = [helper.make_tensor_value_info(name, kind, ["batch", 2, "past", 4]) for name, kind in kinds.items()]
+    made = [helper.make_tensor_value_info(f"{name}_out", kind, None) for name, kind in kinds.items()]
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in kinds]
+    model = helper.make_model(helper.make_graph(nodes, "graph", given, made), ir_version=10)
+    model.opset_import[0].version = 17
+    onnx.save(model, tmp_path / "model.onnx")
+
+    graph = Graph(tmp_path / "model.onnx", threads=1)
+
+    caches = {name: graph.empty(name, 3) for name in kinds}
+    assert {name: str(one.dtype) for name, one in caches.items()} == {"past": "float16", "other": "float32"}
+    assert [one.shape for one in graph.run(["past_out", "other_out"], caches)] == [(3, 2, 0, 4)] * 2
+    graph.close()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,6 +221,19 @@ def test_an_answer_is_cut_out_of_the_context() -> None:
     assert (found.text, found.start, found.end) == ("Bo in Rome", 8, 18)
     assert found.score == pytest.approx(math.exp(7) / total)
     assert found.no_answer == pytest.approx(1 / total)
+
+
+def test_the_space_before_a_word_is_no_part_of_an_answer() -> None:
+    """Some tokenizers count it as a word's first character."""
+    (reading,) = readings({0: (0.0, 0.0), 6: (4.0, 0.0), 9: (0.0, 3.0)})
+    places = reading.encoded.places
+    assert places is not None
+    spaced = [(max(0, start - 1), end) for start, end in places.characters]
+    moved = replace(reading, encoded=replace(reading.encoded, places=replace(places, characters=spaced)))
+
+    (found,) = task.answers([[moved]], LABELS)
+
+    assert (found.text, found.start, found.end) == ("Bo in Rome", 8, 18)
 
 
 def test_no_answer_is_an_empty_text() -> None:

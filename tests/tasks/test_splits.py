@@ -72,7 +72,8 @@ def test_a_column_of_another_name_is_the_one_that_a_task_reads(tmp_path: Path) -
     (tmp_path / "more.jsonl").write_text('{"english": "four"}\n')
     pairs, asked = tmp_path / "pairs.jsonl", tmp_path / "asked.jsonl"
     pairs.write_text("".join(json.dumps({"source": f"a{row}", "target": "b"}) + "\n" for row in range(20)))
-    asked.write_text('{"question": "who?", "context": "Ann.", "answer": "Ann"}\n' * 20)
+    questions = [{"question": f"who {row}?", "context": "Ann.", "answer": "Ann"} for row in range(20)]
+    asked.write_text("".join(json.dumps(row) + "\n" for row in questions))
     more = {"unlabeled": [{"source": str(tmp_path / "more.jsonl"), "column": "english"}]}
 
     found = read_splits(Data.model_validate({"train": str(pairs)} | more), task=text2text)
@@ -174,3 +175,49 @@ def test_a_limit_draws_from_the_training_rows_alone(tmp_path: Path) -> None:
     order = [whole.train.inputs.index(one) for one in splits.train.inputs]
     assert order == sorted(order) != list(range(20))
     assert read(Data(**names, train_limit=20)) == splits
+
+
+@pytest.mark.parametrize("split", [None, (0.6, 0.2, 0.2)])
+def test_rows_of_one_text_stay_together(tmp_path: Path, split: tuple[float, float, float] | None) -> None:
+    rows = [{"text": f"text {row % 25}", "label": ["bad", "good"][row % 2]} for row in range(100)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    splits = read(Data(train=str(tmp_path / "train.jsonl"), split=split))
+
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part]
+    assert sum(len(part) for part in parts) == 100
+    assert sum(len(set(part.inputs)) for part in parts) == 25
+
+
+def test_another_draw_is_other_rows(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", 50)
+
+    first, same, other = (read(Data(train=train, seed=seed)) for seed in (0, 0, 1))
+
+    assert first.validation.sha256 == same.validation.sha256 != other.validation.sha256
+    assert len({first.train.sha256, first.validation.sha256, other.train.sha256}) == 3
+
+
+def test_a_column_that_is_named_and_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("premise,hypothesis,gold\na,b,yes\nc,d,no\n")
+    columns = {"text": "premise", "text_pair": "hypotesis", "label": "gold"}
+
+    with pytest.raises(DataError, match=r"no column 'hypotesis', which data\.columns names"):
+        read(Data(train=str(tmp_path / "train.csv"), columns=columns))
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_pairs_are_not_judged_on_single_texts(tmp_path: Path, split: str) -> None:
+    train = write(tmp_path / "train.jsonl", 20, text_pair="beside it")
+
+    with pytest.raises(DataError, match=r"other.jsonl has single texts, .*train.jsonl has pairs of texts"):
+        read(Data(train=train, **{split: write(tmp_path / "other.jsonl", 20)}))
+
+
+def test_a_share_too_small_for_a_row_is_named(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", 8)
+
+    with pytest.raises(DataError, match="too few to hold some back for test") as refused:
+        read(Data(train=train, split=(0.9, 0.05, 0.05)))
+
+    assert "data.split" in refused.value.hint

@@ -270,3 +270,21 @@ def test_rows_that_are_drawn_again_count_again() -> None:
 
     written_out = statistics([predicted[row] for row in drawn], [actual[row] for row in drawn], labels)
     assert counted == pytest.approx(metrics(written_out))
+
+
+@pytest.mark.parametrize("cell", ["['food', 'music']", '["food", "music"]', "food | music", " ['food','music'] "])
+def test_a_cell_of_a_csv_may_hold_a_list_however_it_was_written(cell: str) -> None:
+    assert read(table(text=["a", "b"], labels=[cell, "[sic]"])).labels.names == ("[sic]", "food", "music")
+
+
+def test_a_list_without_commas_is_refused() -> None:
+    with pytest.raises(DataError, match="a list without commas"):
+        read(table(text=["a"], labels=["['food' 'music']"]))
+
+
+@pytest.mark.parametrize("labels", [["bad", "good"], []])
+def test_several_classes_are_none_for_a_model_that_gives_one(labels: list[str]) -> None:
+    known = read(table(text=["a", "b"], label=["bad", "good"])).labels
+
+    with pytest.raises(DataError, match=rf"there are {len(labels)} classes, and the model gives one"):
+        read_examples(table(text=["c"], labels=[labels]), known)

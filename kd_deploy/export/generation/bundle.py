@@ -75,7 +75,7 @@ class WritingExport:
         records = {"fp32": self._record("fp32", plain, form, steps=("plain graph",))}
         same = records["fp32"].greedy_identical
         if same is not None and same < 1:
-            progress.say(f"fp32: {same:.0%} of {PROMPTS} greedy texts are those of torch")
+            progress.say(f"fp32: {same:.0%} of the greedy texts are those of torch")
         wanted = [one for one in ("int8", "int4") if one in self.settings.precisions]
         limit = self._limit(plain) if wanted else None
         records |= {one: self._smaller(one, plain, limit=limit) for one in wanted}

@@ -10,9 +10,8 @@ from onnx import helper, numpy_helper
 
 from kd_deploy.bundle import LAST_LOGITS
 from kd_deploy.export.generation.shared_table import replace_node
-from kd_deploy.export.head import LOGITS
+from kd_deploy.export.head import LOGITS, ON_EACH
 
-ON_EACH = ("Add", "Cast", "Div", "Mul", "Tanh")  # what may be done to each logit by itself
 TOKENS = 1  # the axis of the tokens
 END = np.iinfo(np.int64).max
 

@@ -35,6 +35,7 @@ class Graph:
         self._device = DEVICES.get(self._session.get_providers()[0])
         self._path = path
         self._shapes = {one.name: one.shape for one in self._session.get_inputs()}
+        self._halves = {one.name for one in self._session.get_inputs() if one.type == "tensor(float16)"}
         self.input_names = tuple(self._shapes)
         self.with_defaults = frozenset(one.name for one in self._session.get_overridable_initializers())
         self.output_names = tuple(one.name for one in self._session.get_outputs())
@@ -62,7 +63,7 @@ class Graph:
         _, heads, _, width = self._shapes[name]
         if not isinstance(heads, int) or not isinstance(width, int):
             raise BundleError(f"{self._path} leaves heads and width of {name} open", hint="export again with kd-deploy")
-        return np.zeros((rows, heads, 0, width), dtype=np.float32)
+        return np.zeros((rows, heads, 0, width), dtype=np.float16 if name in self._halves else np.float32)
 
     def taken(self, value: Value, rows: Sequence[int], *, columns: slice, axis: int) -> Value:
         """These rows of an array, and of them these columns along an axis, as a copy where the graph works."""
