@@ -82,9 +82,9 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def of_objectives(result: Mapping[str, Any]) -> str:
+def of_objectives(result: Mapping[str, Any]) -> str | None:
     """The rows and students of objectives.json, a table for each data set; the best of a student is bold."""
-    return "\n\n".join(_of_data(data, result) for data in result["teachers"])
+    return "\n\n".join(_of_data(data, result) for data in result["teachers"]) or None
 
 
 def _of_data(data: str, result: Mapping[str, Any]) -> str:

@@ -122,15 +122,23 @@ def utf8(text: str) -> str:
 
 
 def _padded(encoded: Sequence[Encoded], name: str, encoder: Encoder) -> NDArray[np.int64]:
+    if len(encoded) == 1:  # the common way of a server
+        return np.array([_values(encoded[0], name)], dtype=np.int64)
     longest = max(len(one) for one in encoded)
     out = np.full((len(encoded), longest), encoder.pad_id if name == "input_ids" else 0, dtype=np.int64)
     for row, one in enumerate(encoded):
-        values = 1 if name == "attention_mask" else one.ids if name == "input_ids" else one.type_ids
+        values = _values(one, name)
         if encoder.padding_side == "right":
             out[row, : len(one)] = values
         else:
             out[row, longest - len(one) :] = values
     return out
+
+
+def _values(one: Encoded, name: str) -> list[int]:
+    if name == "attention_mask":
+        return [1] * len(one)
+    return one.ids if name == "input_ids" else one.type_ids
 
 
 def unpadded(

@@ -1,5 +1,6 @@
 """Text classification: one text or a pair, one label or several."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -156,13 +157,12 @@ def answers(readings: Readings, labels: LabelSpace) -> list[Classification]:
 
 def answer(logits: NDArray[np.float32], labels: LabelSpace) -> Classification:
     """The answer that one row of logits [C] stands for."""
-    probabilities = _sigmoid(logits) if labels.is_multi else _softmax(logits)
-    values = probabilities.tolist()
+    values = _sigmoid(logits.tolist()) if labels.is_multi else _softmax(logits.tolist())
     scores = dict(zip(labels.names, values, strict=True))
     if labels.is_multi:
         chosen = tuple(name for name, value in scores.items() if value > MULTI_LABEL_THRESHOLD)
         return Classification(label=None, labels=chosen, score=max(values), scores=scores)
-    best = int(probabilities.argmax())
+    best = values.index(max(values))
     return Classification(labels.names[best], (labels.names[best],), values[best], scores)
 
 
@@ -220,13 +220,16 @@ def indicator(classes: Sequence[Classes], class_count: int) -> NDArray[np.bool_]
     return out
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    raised = np.exp(logits.astype(np.float64) - logits.max())
-    return np.asarray(raised / raised.sum())
+# A row has few classes: numpy would take longer to be called than these to count.
+def _softmax(logits: Sequence[float]) -> list[float]:
+    highest = max(logits)
+    raised = [math.exp(one - highest) for one in logits]
+    total = sum(raised)
+    return [one / total for one in raised]
 
 
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return 0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))
+def _sigmoid(logits: Sequence[float]) -> list[float]:
+    return [0.5 * (1 + math.tanh(one / 2)) for one in logits]
 
 
 def _ordered(names: set[str]) -> tuple[str, ...]:

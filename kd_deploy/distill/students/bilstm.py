@@ -149,9 +149,12 @@ class PairFeatures(nn.Module):
 
 def _pooled(states: Tensor, lengths: Tensor) -> Tensor:
     # The maximum and the mean [B, 4H] of states [B, S, 2H] that begin on the left.
-    inside = torch.arange(states.shape[1], device=lengths.device)[None, :, None] < lengths[:, None, None]
-    highest = states.masked_fill(~inside, -1.0).amax(dim=1)  # [B, 2H]; LSTM states lie in (-1, 1)
-    mean = states.masked_fill(~inside, 0.0).sum(dim=1) / lengths[:, None]  # [B, 2H]
+    places = torch.arange(states.shape[1], device=lengths.device)[None, :, None]
+    inside = (places < lengths[:, None, None]).to(states.dtype)  # [B, S, 1]
+    # Products and sums: onnxruntime is slower at choosing between two arrays.
+    kept = states * inside
+    highest = (kept + (inside - 1)).amax(dim=1)  # [B, 2H]; LSTM states lie in (-1, 1)
+    mean = kept.sum(dim=1) / lengths[:, None]  # [B, 2H]
     return torch.cat([highest, mean], dim=-1)
 
 

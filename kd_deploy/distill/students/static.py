@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -82,7 +83,7 @@ class Static(nn.Module):
         whose plain mean over the tokens, normalised, is the embedding.
         """
         vectors = self.embedding(input_ids)  # [B, S, E]
-        weights = self.weight(input_ids).exp()  # [B, S, 1]
+        weights = self._weights(input_ids)  # [B, S, 1]
         if self.sizes.head == "vector":
             vector = pooled(vectors * weights, attention_mask, pooling=Pooling())
             return EmbeddingOutput(
@@ -93,6 +94,13 @@ class Static(nn.Module):
             )
         logits = self._classify(input_ids, vectors, weights, attention_mask[:, :, None].to(vectors.dtype))
         return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
+
+    def _weights(self, input_ids: Tensor) -> Tensor:
+        if self.training:
+            weights: Tensor = self.weight(input_ids).exp()
+            return weights
+        # Of the whole table, which a graph holds as a constant: onnxruntime computes it when it opens the file.
+        return F.embedding(input_ids, self.weight.weight.exp())
 
     def _classify(self, input_ids: Tensor, vectors: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
         parts = [_maximum(vectors, inside), _mean(vectors, weights * inside)]
@@ -116,4 +124,5 @@ def _mean(vectors: Tensor, weights: Tensor) -> Tensor:
 
 def _maximum(vectors: Tensor, inside: Tensor) -> Tensor:
     """The maximum [B, D] of vectors [B, S, D] where the mask [B, S, 1] is one; zero where it never is."""
-    return vectors.masked_fill(inside == 0, LOW).amax(dim=1) * inside.amax(dim=1)
+    # A sum: onnxruntime is slower at choosing between two arrays.
+    return (vectors + (1 - inside) * LOW).amax(dim=1) * inside.amax(dim=1)
