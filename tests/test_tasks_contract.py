@@ -148,7 +148,8 @@ def test_int8_shows_what_fp32_shows_but_for_rounding(made: Made) -> None:
         shown, exact = int8.read(made.inputs), fp32.read(made.inputs)
     found = answered(made, precision="int8")
     both = [np.concatenate([one.logits.ravel() for readings in some for one in readings]) for some in (shown, exact)]
-    assert np.corrcoef(*both)[0, 1] > 0.98
+    # Of a student whose answers hardly differ, nothing but rounding does.
+    assert np.abs(both[0] - both[1]).max() < 0.02 or np.corrcoef(*both)[0, 1] > 0.98
 
     assert all(np.isfinite(one.logits).all() for readings in shown for one in readings)
     assert len(found) == len(made.inputs)
