@@ -59,9 +59,14 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write {path}: {reason}", hint="choose another --output, or free this one")
 
 
+def absolute(path: Path) -> Path:
+    """The path from the root, with no `.` and `..` in it; links are not followed, as resolve() would."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
 def beside(path: Path, name: str) -> Path:
     """A place in the same folder, `{}` in its name standing for that of `path`; `.` and `..` get their real names."""
-    whole = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    whole = absolute(path)
     return whole.with_name(name.format(whole.name))
 
 
@@ -164,7 +169,7 @@ def require_outside(folder: Path) -> None:
     Raises:
         UsageError: With the command to type instead.
     """
-    whole, here = beside(folder, "{}"), Path.cwd()
+    whole, here = absolute(folder), Path.cwd()
     if folder.exists() and here.is_relative_to(whole):
         raise UsageError(f"{folder} is the folder that you are in: it cannot be replaced", hint=f"cd {whole.parent}")
 
@@ -186,7 +191,7 @@ def require_file_place(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a file", hint=f"name a file in it: {path / 'results.json'}")
-    above = next(one for one in beside(path, "{}").parents if one.exists())
+    above = next(one for one in absolute(path).parents if one.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise _unwritable(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 

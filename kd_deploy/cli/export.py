@@ -35,7 +35,7 @@ def command(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a trained model into ONNX files that run without torch."""
+    """Turn a trained model into ONNX files that run without torch; in place, files of other precisions stay."""
     precisions = _precisions(onnx, quantize, precision)
     if backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}", hint=f"choose one of: {', '.join(BACKENDS)}")
