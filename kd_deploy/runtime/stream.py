@@ -7,35 +7,60 @@ from collections.abc import Iterable, Iterator
 from kd_deploy.tasks.encoding import TextInput
 
 MOST_WAITING = 256
+GLANCE_SECONDS = 0.2  # how soon a full queue is noticed to have been left
 
 
 def as_they_come(inputs: Iterable[TextInput]) -> Iterator[list[TextInput]]:
     """Lists of the inputs that have arrived meanwhile, a few hundred at most, in their order.
 
     The inputs are read in a thread of their own; what reading them raises is raised here, after the
-    last input before it.
+    last input before it. Whoever wants no more closes this iterator: no further input is read then.
     """
-    arrived: queue.Queue[TextInput | None] = queue.Queue(maxsize=MOST_WAITING)
-    failed: list[BaseException] = []
+    arriving = _Arriving()
+    threading.Thread(target=arriving.read, args=(inputs,), daemon=True).start()
+    ended = False
+    try:
+        while not ended:
+            waiting = arriving.take()
+            texts = [one for one in waiting if one is not None]
+            ended = len(texts) < len(waiting)
+            if texts:
+                yield texts
+    finally:
+        arriving.left.set()
+    if arriving.failure is not None:
+        raise arriving.failure
 
-    def read() -> None:
+
+class _Arriving:
+    # What one thread reads and another takes; None is put behind the last input.
+
+    def __init__(self) -> None:
+        self.left = threading.Event()
+        self.failure: BaseException | None = None
+        self._queue: queue.Queue[TextInput | None] = queue.Queue(maxsize=MOST_WAITING)
+
+    def read(self, inputs: Iterable[TextInput]) -> None:
         try:
             for one in inputs:
-                arrived.put(one)
+                if not self._put(one):
+                    return
         except BaseException as error:  # noqa: BLE001 - raised again where the answers are made
-            failed.append(error)
-        finally:
-            arrived.put(None)
+            self.failure = error
+        self._put(None)
 
-    threading.Thread(target=read, daemon=True).start()
-    ended = False
-    while not ended:
-        waiting = [arrived.get()]
-        while not arrived.empty():
-            waiting.append(arrived.get())
-        texts = [one for one in waiting if one is not None]
-        ended = len(texts) < len(waiting)
-        if texts:
-            yield texts
-    if failed:
-        raise failed[0]
+    def take(self) -> list[TextInput | None]:
+        found = [self._queue.get()]
+        while not self._queue.empty():
+            found.append(self._queue.get())
+        return found
+
+    def _put(self, one: TextInput | None) -> bool:
+        # Whether anybody still waits for it.
+        while not self.left.is_set():
+            try:
+                self._queue.put(one, timeout=GLANCE_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,11 +1,13 @@
 """Answers from a bundle: their order, what moves them, what is refused, what is loaded."""
 
+import itertools
 import json
 import random
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,3 +190,22 @@ def test_it_says_what_it_is(bilstm: Bundle) -> None:
         assert model.labels == tiny.SINGLE
         assert model.runner.input_names == ("input_ids", "attention_mask")
         assert model.via == "kd_deploy.runtime"
+
+
+def test_a_stream_that_is_left_reads_no_further(bilstm: Bundle) -> None:
+    asked = itertools.count()
+
+    def endless() -> Iterator[str]:
+        while True:
+            yield f"text {next(asked)}"
+
+    with runtime.load(bilstm) as model:
+        answers = model.stream(endless())
+        next(answers)
+        before = threading.active_count()
+        answers.close()  # type: ignore[attr-defined]
+        deadline = time.monotonic() + 20
+        while threading.active_count() >= before and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    assert threading.active_count() < before
