@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from kd_deploy.errors import BundleError, UsageError
-from kd_deploy.files import sha256_file
+from kd_deploy.files import require_ours, require_outside, sha256_file
 from kd_deploy.manifest import FileRecord, Manifest
 
 MANIFEST = "bundle.json"
@@ -146,6 +146,17 @@ def require_replaceable(folder: Path) -> None:
 def graph_file(precision: str, part: str = WHOLE) -> str:
     """Where a bundle keeps the graph of a part of its model in a precision."""
     return f"onnx/{part}{SUFFIXES[precision]}.onnx"
+
+
+def require_place(folder: Path) -> None:
+    """Refuse an output that a bundle could not be moved into when it is made.
+
+    Raises:
+        UsageError: It holds somebody else's files, or it is the folder that we are in.
+    """
+    require_ours(folder, marker=MANIFEST)
+    require_outside(folder)
+    require_replaceable(folder)
 
 
 def data_of(graph: str) -> str:

@@ -31,13 +31,18 @@ class Generation(BaseModel):
         (), description="Texts after which writing ends; they are not part of the answer."
     )
 
+    @property
+    def of_two_minds(self) -> bool:
+        """Whether beams, which follow the likeliest texts, and chance are asked for at once."""
+        return self.beams > 1 and self.temperature > 0
+
     def checked(self) -> Self:
         """These settings.
 
         Raises:
             UsageError: Beams and chance are asked for at once.
         """
-        if self.beams > 1 and self.temperature > 0:
+        if self.of_two_minds:
             raise UsageError(
                 f"{self.beams} beams follow the likeliest texts, temperature {self.temperature} draws by chance",
                 hint="set beams to 1, or temperature to 0",

@@ -1,6 +1,7 @@
 """The README.md of a bundle: what it is, where it comes from, how to use it, and what it cannot do."""
 
 from kd_deploy.manifest import Manifest, TaskRecord
+from kd_deploy.tasks import text2text, text_generation
 from kd_deploy.tasks.registry import TASKS
 
 CARD = """---
@@ -36,11 +37,11 @@ It was judged on data like its own; measure it on yours with `kd-deploy evaluate
 """
 
 
-REST = {"text2text": "the rest is cut", "text-generation": "longer prompts are refused"}
-
-
 def _rest_of(task: str) -> str:
-    return "the rest is cut" if TASKS[task].LEVEL == "text" else "longer ones are read in pieces"
+    if task == text_generation.NAME:
+        return "longer prompts are refused"
+    cut = TASKS[task].LEVEL == "text" or task == text2text.NAME
+    return "the rest is cut" if cut else "longer ones are read in pieces"
 
 
 def model_card(manifest: Manifest, *, title: str) -> str:
@@ -49,7 +50,7 @@ def model_card(manifest: Manifest, *, title: str) -> str:
         title=title,
         task=manifest.task,
         tag="feature-extraction" if TASKS[manifest.task].ANSWERS == "vector" else manifest.task,
-        rest=REST.get(manifest.task, _rest_of(manifest.task)),
+        rest=_rest_of(manifest.task),
         architecture=manifest.architecture,
         millions=manifest.parameters / 1e6,
         version=manifest.kd_deploy,

@@ -88,13 +88,14 @@ class Learner(nn.Module):
         with only_at(self.model, decisions.kept if aim.narrow else None):
             student = dict(observe(self.model, arrays, names=aim.objective.student_names))
         teacher = {name.removeprefix(TEACHER): value for name, value in batch.items() if name.startswith(TEACHER)}
+        teacher_mask = teacher.pop(MASK, mask)
         student["logits"] = decisions.rows(student["logits"][..., aim.columns])
         teacher |= {name: decisions.rows(teacher[name]) for name in (LOGITS, ENTRIES) if name in teacher}
         return Seen(
             student=student,
             teacher=teacher,
             mask=mask,
-            teacher_mask=teacher.pop(MASK, mask) if aim.level == "text" else mask,
+            teacher_mask=teacher_mask if aim.level == "text" else mask,
             targets=decisions.aims,
             owners=decisions.owners,
             share=self.share,

@@ -125,7 +125,7 @@ class Collate:
         for name in rows[0]["teacher"]:
             values = [row["teacher"][name] for row in rows]
             batch[TEACHER + name] = torch.from_numpy(_padded(values))
-            if values[0].ndim > 1:  # another tokenizer may have cut the texts
+            if values[0].ndim > 1 and TEACHER + MASK not in batch:  # another tokenizer may have cut the texts
                 batch[TEACHER + MASK] = torch.from_numpy(_padded([np.ones(len(one), dtype=np.int64) for one in values]))
         if rows[0]["task"]:
             batch[TASK] = rows[0]["task"]

@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from kd_deploy.errors import ExportError
 from kd_deploy.export.head import head_of
-from kd_deploy.export.saving import is_in_two_files, save_graph
+from kd_deploy.export.saving import is_in_two_files, is_large, save_graph
 from kd_deploy.manifest import KeptInFp32
 
 FUSED_FAMILIES = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
@@ -89,7 +89,7 @@ def fuse(source: Path, target: Path, *, model_type: str, heads: int, width: int)
         )
         if not optimized.get_fused_operator_statistics().get("Attention"):
             return False
-        optimized.save_model_to_file(str(target), use_external_data_format=is_in_two_files(source))
+        optimized.save_model_to_file(str(target), use_external_data_format=is_large(optimized.model))
     return True
 
 
@@ -106,7 +106,7 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
         ExportError: onnxruntime cannot quantise the graph.
     """
     graph = onnx.load(source, load_external_data=False).graph
-    in_two = is_in_two_files(source)
+    in_two = is_in_two_files(graph)
     head = head_of(graph)
     named = [node.name for node in graph.node if _is_kept(node, plan, head=head)]
     excluded = named + [f"{name}_MatMul" for name in named]  # what onnxruntime calls a Gemm that it has taken apart

@@ -16,7 +16,7 @@ def save_graph(model: onnx.ModelProto, path: Path) -> None:
     Weights beyond 2 GB go into PATH_data, the one name that other tools look for; `model` has let go of them then.
     """
     remove_graph(path)
-    if sum(len(one.raw_data) for one in model.graph.initializer) < MOST_BYTES:
+    if not is_large(model):
         onnx.save(model, path)
         return
     onnx.save(
@@ -36,7 +36,11 @@ def remove_graph(path: Path) -> None:
         one.unlink(missing_ok=True)
 
 
-def is_in_two_files(path: Path) -> bool:
-    """Whether the weights of a graph, or some of them, lie outside of it."""
-    graph = onnx.load(path, load_external_data=False).graph
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the weights that a graph holds are too much for one file."""
+    return sum(len(one.raw_data) for one in model.graph.initializer) >= MOST_BYTES
+
+
+def is_in_two_files(graph: onnx.GraphProto) -> bool:
+    """Whether the weights of a graph, read without them, lie in another file."""
     return any(one.data_location == onnx.TensorProto.EXTERNAL for one in graph.initializer)

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kd_deploy.bundle import MANIFEST, Bundle, require_replaceable
+from kd_deploy.bundle import MANIFEST, Bundle, require_place
 from kd_deploy.distill.adopt import adopt_checkpoint
 from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.tokenizer_files import default_max_length
@@ -14,7 +14,7 @@ from kd_deploy.errors import UsageError
 from kd_deploy.export.bundle import export_bundle
 from kd_deploy.export.graph import Backend
 from kd_deploy.export.settings import ExportSettings
-from kd_deploy.files import locked, require_ours, require_outside
+from kd_deploy.files import locked
 from kd_deploy.pipeline.targets import DEFAULT_MAX_LENGTH
 from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
 from kd_deploy.tasks.registry import writes
@@ -48,9 +48,7 @@ def export_model(
         raise UsageError(f"{reference} is a checkpoint, not a bundle", hint="say where the bundle goes: --output DIR")
     else:
         bundle, target = None, output
-    require_ours(target, marker=MANIFEST)
-    require_outside(target)
-    require_replaceable(target)
+    require_place(target)
     with locked(target), tempfile.TemporaryDirectory(prefix="kd-deploy-") as aside:
         source = bundle or _adopted(reference, Path(aside) / target.name)
         settings = ExportSettings(

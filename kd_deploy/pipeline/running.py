@@ -9,7 +9,6 @@ from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import PRECISIONS, Bundle
 from kd_deploy.errors import BundleError, ExportError
 from kd_deploy.export.settings import ExportSettings
-from kd_deploy.files import sha256_text
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
@@ -228,8 +227,7 @@ class Running:
         return [[target.name.name, target.name.precision, *target.signature()] for target in targets]
 
     def _rows(self) -> list[str]:
-        unlabeled = sha256_text(json.dumps(self.splits.unlabeled))
-        return [self.splits.train.sha256, self.splits.validation.sha256, unlabeled, *self._drawn()]
+        return [*self.splits.learned_from, *self._drawn()]
 
     def _judged_rows(self) -> list[str]:
         return [judged(self.splits)[0].sha256, *self._drawn()]

@@ -1,17 +1,16 @@
 """The single trainings: a teacher alone, a student alone."""
 
-import json
 import shutil
 from pathlib import Path
 
-from kd_deploy.bundle import MANIFEST, Bundle, require_replaceable
+from kd_deploy.bundle import MANIFEST, Bundle, require_place
 from kd_deploy.distill import processes
 from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
-from kd_deploy.files import beside, locked, require_ours, require_outside, sha256_text
+from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
@@ -19,7 +18,7 @@ from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
-from kd_deploy.tasks.splits import Splits, read_splits
+from kd_deploy.tasks.splits import read_splits
 
 
 def finetune(recipe: Recipe, output: Path) -> Bundle:
@@ -32,7 +31,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
         if recipe.task in WITHOUT_LABELS:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
-    _require_place(output)
+    require_place(output)
     processes.join()
     with locked(output):
         job = _job(recipe.model_copy(update={"tasks": {}}), output)
@@ -51,7 +50,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     """
     if teacher is not None:
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher)})
-    _require_place(output)
+    require_place(output)
     check_recipe(recipe)
     processes.join()
     with locked(output):
@@ -61,13 +60,6 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(job)
     return made
-
-
-def _require_place(output: Path) -> None:
-    """Refuse an output that could not be moved into place when all is trained."""
-    require_ours(output, marker=MANIFEST)
-    require_outside(output)
-    require_replaceable(output)
 
 
 def _teacher(job: Job) -> Bundle:
@@ -84,7 +76,7 @@ def _job(recipe: Recipe, output: Path) -> Job:
     further = read_further(recipe, splits)
     inputs = [
         written_out(recipe),
-        *(_content(one) for one in (splits, *further.values())),
+        *(one.learned_from for one in (splits, *further.values())),
         first_teacher(recipe.teacher),
         voices(recipe.teacher),
         *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
@@ -92,10 +84,6 @@ def _job(recipe: Recipe, output: Path) -> Job:
     ]
     work = _work_folder(output) / fingerprint(inputs)[:16]
     return Job(recipe=recipe, splits=splits, work=work, further=further)
-
-
-def _content(splits: Splits) -> list[str]:
-    return [splits.train.sha256, splits.validation.sha256, sha256_text(json.dumps(splits.unlabeled))]
 
 
 def _work_folder(output: Path) -> Path:

@@ -22,6 +22,7 @@ OBJECTIVES: dict[str, list[dict[str, Any]]] = {
     "sentence-similarity": [{"term": "logit_mse", "weight": 0.9}, {"term": "hard_labels", "weight": 0.1}],
     "sentence-embedding": [{"term": "logit_mse"}],
 }
+OWN_LABELS = ("fill-mask", "text-generation")  # a text says by itself what is right
 WITHOUT_LABELS = ("sentence-embedding",)
 
 
@@ -60,7 +61,7 @@ def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
 def _of_two_minds(recipe: Any) -> Iterator[tuple[str, str]]:
     ways = {"generation": recipe.generation, "teacher.generation": recipe.teacher and recipe.teacher.generation}
     for path, way in ways.items():
-        if way and way.beams > 1 and way.temperature > 0:
+        if way and way.of_two_minds:
             yield path, "beams follow the likeliest texts, and temperature draws by chance: leave one of the two out"
 
 
@@ -113,7 +114,7 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
         ),
         **_of_training(recipe),
         "distill.texts": (
-            task not in ("fill-mask", "text-generation")
+            task not in OWN_LABELS
             and any(
                 stage.texts == "unlabelled" and all(one.term == "hard_labels" for one in stage.objective)
                 for stage in recipe.stages

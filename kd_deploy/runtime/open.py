@@ -64,8 +64,7 @@ def _parts(path: Path) -> dict[str, Path]:
 def files_of(graph: Path) -> list[Path]:
     """What a program needs on disk to answer with an .onnx model: its graphs, their weights, its tokenizer."""
     files = [one for part in _parts(graph).values() for one in (part, data_beside(part))]
-    beside = [folder / "tokenizer.json" for folder in (graph.parent, graph.parent.parent)]
-    return [one for one in files if one.is_file()] + [one for one in beside if one.is_file()][:1]
+    return [one for one in (*files, *_found_beside(graph, "tokenizer.json")[:1]) if one.is_file()]
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -79,7 +78,12 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _beside(graph: Path, name: str) -> Path:
-    for folder in (graph.parent, graph.parent.parent):
-        if (folder / name).is_file():
-            return folder / name
+    found = _found_beside(graph, name)
+    if found:
+        return found[0]
     raise BundleError(f"there is no {name} beside {graph}, nor one folder up", hint=f"put the model's {name} there")
+
+
+def _found_beside(graph: Path, name: str) -> list[Path]:
+    beside = (folder / name for folder in (graph.parent, graph.parent.parent))
+    return [one for one in beside if one.is_file()]

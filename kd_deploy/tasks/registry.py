@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from kd_deploy.recipe.fitting import WITHOUT_LABELS, WRITING
+from kd_deploy.recipe.fitting import OWN_LABELS, WITHOUT_LABELS, WRITING
 from kd_deploy.tasks import (
     fill_mask,
     question_answering,
@@ -64,7 +64,7 @@ def writes(labels: LabelSpace) -> bool:
 
 def is_its_own_label(labels: LabelSpace) -> bool:
     """Whether a text says by itself what is right: its hidden words, or the words that come next."""
-    return hides(labels) or labels.task == text_generation.NAME
+    return labels.task in OWN_LABELS
 
 
 def is_plain(task: Task) -> bool:

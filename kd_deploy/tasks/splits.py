@@ -1,5 +1,6 @@
 """The rows of a recipe as examples: train, validation, test, and the classes they share."""
 
+import json
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,11 @@ class Splits:
     def labels(self) -> LabelSpace:
         """The classes, in the order of the logits."""
         return self.train.labels
+
+    @property
+    def learned_from(self) -> list[str]:
+        """The hashes of all rows but those of test."""
+        return [self.train.sha256, self.validation.sha256, sha256_text(json.dumps(self.unlabeled))]
 
 
 def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) -> Splits:

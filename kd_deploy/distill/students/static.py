@@ -96,11 +96,10 @@ class Static(nn.Module):
         return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
 
     def _weights(self, input_ids: Tensor) -> Tensor:
-        if self.training:
-            weights: Tensor = self.weight(input_ids).exp()
-            return weights
-        # Of the whole table, which a graph holds as a constant: onnxruntime computes it when it opens the file.
-        return F.embedding(input_ids, self.weight.weight.exp())
+        if torch.onnx.is_in_onnx_export():  # of the whole table, which onnxruntime computes when it opens the file
+            return F.embedding(input_ids, self.weight.weight.exp())
+        weights: Tensor = self.weight(input_ids).exp()
+        return weights
 
     def _classify(self, input_ids: Tensor, vectors: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
         parts = [_maximum(vectors, inside), _mean(vectors, weights * inside)]

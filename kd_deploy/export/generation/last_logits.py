@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from kd_deploy.bundle import LAST_LOGITS
 from kd_deploy.export.generation.shared_table import replace_node
-from kd_deploy.export.head import LOGITS, ON_EACH
+from kd_deploy.export.head import head_of
 
 TOKENS = 1  # the axis of the tokens
 END = np.iinfo(np.int64).max
@@ -46,10 +46,7 @@ def offer_last(model: onnx.ModelProto) -> bool:
 
 def _head(graph: onnx.GraphProto) -> onnx.NodeProto | None:
     """The product with a weight that the logits come from."""
-    makers = {name: node for node in graph.node for name in node.output}
-    arrays = {one.name for one in graph.initializer}
-    node = makers.get(LOGITS)
-    while node is not None and node.op_type in ON_EACH:
-        node = next((makers[name] for name in node.input if name in makers), None)
+    arrays, made = {one.name for one in graph.initializer}, head_of(graph)
+    node = next((one for one in graph.node if made in one.output), None)
     known = node is not None and node.op_type == "MatMul" and node.input[1] in arrays
     return node if known else None
