@@ -37,6 +37,12 @@ def write(
     return path
 
 
+def read(name: str) -> dict[str, Any]:
+    """What benchmarks/results/NAME.json holds; empty: it is not there yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def in_child(code: str, *arguments: str, repeats: int = 1) -> list[dict[str, Any]]:
     """Run a snippet in fresh interpreters; each prints one JSON line."""
     command = [sys.executable, "-c", code, *arguments]

@@ -2,8 +2,11 @@
 
 From the project's root: `python benchmarks/objectives.py --data trec6 --students bilstm`, in as many pieces as wanted.
 Each training leaves a file in runs/objectives/cells; a second call trains only what is missing, or what has changed in
-`objectives_rows.py`. All rows have the same epochs: `augment` makes twice the steps of `soft_targets`, `r_drop` and
-`fgm` one more pass in each step; the seconds are in the raw part.
+`objectives_rows.py`. What the result file holds counts as well, as long as recipe and teacher are the same; of a run
+that `--from` does not name, the report stays that is there.
+
+All rows have the same epochs: `augment` makes twice the steps of `soft_targets`, `r_drop` and `fgm` one more pass in
+each step; the seconds are in the raw part.
 """
 
 import argparse
@@ -19,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import figures
-from objectives_rows import DATA, ROWS, RUNS, STUDENTS, Cell, Document, Work, data_of, plan, read, recipe_of
+from objectives_rows import DATA, KEPT, ROWS, RUNS, STUDENTS, Cell, Document, Work, data_of, plan, read, recipe_of
 
 from kd_deploy.errors import KDDeployError
 from kd_deploy.files import sha256_file, staged, write_text
@@ -39,8 +42,9 @@ OF_RUNS = {
 def main() -> None:
     """Train the cells that are missing, write benchmarks/results/objectives.json, and print a table a data set."""
     options = _options()
-    work = Work(epochs=options.epochs)
-    reports = _reports(options.runs)
+    published = figures.read("objectives") if options.epochs is None else {}
+    work = Work(epochs=options.epochs, published=published)
+    reports = published.get("reports", {}) | _reports(options.runs)
     chosen = plan(options.data, options.students, rows=options.rows, seeds=options.seeds)
     failed = [] if options.collect else [cell for cell in chosen if not _tried(cell, work, encoder=options.encoder)]
     all_seeds = sorted({seed for one in DATA.values() for seed in one.seeds})
@@ -175,13 +179,14 @@ def _write(
         if name not in reports:
             reasons[key] = f"no run with the student {name} was given (--from)"
     cells = {key: _raw(ran) for key, ran in results.items() if ran}
-    raw = {"teachers": dict(teachers), "cells": cells, "reports": dict(reports)}
+    in_order = {name: reports[name] for name in dict.fromkeys(OF_RUNS.values()) if name in reports}
+    raw = {"teachers": dict(teachers), "cells": cells, "reports": in_order}
     return figures.write("objectives", figures=found, reasons=reasons, raw=raw)
 
 
 def _raw(ran: Sequence[Document]) -> Document:
-    kept = ("seed", "validation_accuracy", "test_accuracy", "seconds")
-    return {**{key: [one[key] for one in ran] for key in kept}, "recipe": ran[0]["recipe"]}
+    figures_of = {key: [one[key] for one in ran] for key in ("seed", *KEPT)}
+    return {**figures_of, "recipe": ran[0]["recipe"], "teacher_sha256": ran[0]["teacher_sha256"]}
 
 
 def _retained(key: str, results: Mapping[str, Sequence[Document]], *, teachers: Mapping[str, Document]) -> float | None:

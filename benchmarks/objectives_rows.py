@@ -5,12 +5,13 @@ All there is to tune stands here. A result counts as long as its recipe and its 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 Document = dict[str, Any]
 RUNS = Path("runs")
+KEPT = ("validation_accuracy", "test_accuracy", "seconds")  # of a training, in the result file
 SHARED = "../shared"
 LEARNING_RATES = {"transformer": 1e-4, "bilstm": 1e-3, "static": 1e-3}
 FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4}
@@ -191,6 +192,11 @@ def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
     }
 
 
+def seeded(recipe: Document, seed: int) -> Document:
+    """The same recipe with another seed."""
+    return {**recipe, "distill": {**recipe["distill"], "seed": seed}}
+
+
 def data_of(name: str) -> Document:
     """The part of a recipe that every training on a data set shares."""
     files = {split: f"{SHARED}/data/{name}/{split}.jsonl.gz" for split in DATA[name].splits}
@@ -200,9 +206,13 @@ def data_of(name: str) -> Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """Where results are kept. `epochs` cuts every training short: a trial, which is kept apart; None: no trial."""
+    """Where results are kept. `epochs` cuts every training short: a trial, which is kept apart; None: no trial.
+
+    `published` is the result file of earlier trainings, whose folders may be gone.
+    """
 
     epochs: int | None
+    published: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -211,7 +221,7 @@ class Work:
 
     def teacher(self, data: str) -> Document | None:
         """What is known of a data set's teacher, if it was trained as it would be now."""
-        found = read(self.folder / "teachers" / f"{data}.json")
+        found = read(self.folder / "teachers" / f"{data}.json") or self.published.get("teachers", {}).get(data)
         return found if found and found["finetune"] == self.finetune(data) else None
 
     def finetune(self, data: str) -> Document | None:
@@ -224,10 +234,18 @@ class Work:
         """The result of a cell, if it was trained as it would be now; two rows may be one and the same training."""
         teacher, recipe = self.teacher(cell.data), recipe_of(cell, epochs=self.epochs)
         for row in (cell.row, *ROWS):
-            found = read(self.cell_file(cell, row=row))
+            found = read(self.cell_file(cell, row=row)) or self._published_cell(cell, row=row)
             if teacher and found and (found["recipe"], found["teacher_sha256"]) == (recipe, teacher["sha256"]):
                 return found
         return None
+
+    def _published_cell(self, cell: Cell, *, row: str) -> Document | None:
+        raw = self.published.get("cells", {}).get(replace(cell, row=row).key)
+        if raw is None or cell.seed not in raw["seed"]:
+            return None
+        place = raw["seed"].index(cell.seed)
+        figures = {key: raw[key][place] for key in KEPT}
+        return {**figures, "recipe": seeded(raw["recipe"], cell.seed), "teacher_sha256": raw["teacher_sha256"]}
 
     def cell_file(self, cell: Cell, *, row: str) -> Path:
         """Where the result of a cell goes."""
