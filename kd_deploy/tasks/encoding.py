@@ -84,9 +84,7 @@ class Encoder:
 
     def encode(self, text: TextInput) -> Encoded:
         """One input as ids, cut to max_length tokens."""
-        first, second = self._shortened(text)
-        encoding = self.tokenizer.encode(first, second)
-        return Encoded(encoding.ids, encoding.type_ids)
+        return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[TextInput], *, places: bool = False) -> list[Encoded]:
         """Every input as ids; several at a time where there are cores.
@@ -97,9 +95,9 @@ class Encoder:
         """
         pairs = [self._shortened(text) for text in texts]
         plain = [first if second is None else (first, second) for first, second in pairs]
-        found = self.tokenizer.encode_batch(plain)
         if not places:
-            return [Encoded(one.ids, one.type_ids) for one in found]
+            return [Encoded(one.ids, one.type_ids) for one in self.tokenizer.encode_batch_fast(plain)]
+        found = self.tokenizer.encode_batch(plain)
         return [Encoded(one.ids, one.type_ids, Places(one.offsets, one.word_ids, one.sequence_ids)) for one in found]
 
     def _shortened(self, text: TextInput) -> tuple[str, str | None]:

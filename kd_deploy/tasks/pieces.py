@@ -39,8 +39,6 @@ def stacked(readings: Readings) -> NDArray[np.float32]:
 
 def encode(pieces: Sequence[Piece], encoder: Encoder, *, task: Task) -> list[Encoded]:
     """The pieces as ids, with the places of their tokens where the task is about these."""
-    if len(pieces) == 1 and task.LEVEL == "text":  # the common way of a server: no list to spread over cores
-        return [encoder.encode(pieces[0].input)]
     return encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
 
 

@@ -102,10 +102,14 @@ class Static(nn.Module):
         return weights
 
     def _classify(self, input_ids: Tensor, vectors: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
-        parts = [_maximum(vectors, inside), _mean(vectors, weights * inside)]
+        # A sum: onnxruntime is slower at choosing between two arrays. Padding has no weight in the mean.
+        lowered, weights = vectors + (1 - inside) * LOW, weights * inside
+        parts = [_maximum(lowered, inside), _mean((weights.transpose(1, 2) @ lowered)[:, 0], weights)]
         if self.bigrams is not None:
             pairs = self.bigrams(bigram_buckets(input_ids, buckets=self.sizes.bigrams))  # [B, S - 1, P]
-            parts.append(_mean(pairs, inside[:, :-1] * inside[:, 1:]))
+            both = inside[:, :-1] * inside[:, 1:]
+            # No product here: of a single token there is no pair, and onnxruntime says anything of products of nothing.
+            parts.append(_mean((pairs * both).sum(dim=1), both))
         hidden = torch.relu(self.head(self.dropout(torch.cat(parts, dim=-1))))  # [B, head]
         logits: Tensor = self.classifier(self.dropout(hidden))
         return logits
@@ -116,12 +120,11 @@ def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:
     return (input_ids[:, :-1] * BIGRAM_PRIME + input_ids[:, 1:]) % buckets
 
 
-def _mean(vectors: Tensor, weights: Tensor) -> Tensor:
-    """The mean [B, D] of vectors [B, S, D] under weights [B, S, 1]; zero where they are all zero."""
-    return (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=TINY)
+def _mean(total: Tensor, weights: Tensor) -> Tensor:
+    """The mean [B, D] from the sum [B, D] of vectors under weights [B, S, 1]; zero where they are all zero."""
+    return total / weights.sum(dim=1).clamp(min=TINY)
 
 
-def _maximum(vectors: Tensor, inside: Tensor) -> Tensor:
-    """The maximum [B, D] of vectors [B, S, D] where the mask [B, S, 1] is one; zero where it never is."""
-    # A sum: onnxruntime is slower at choosing between two arrays.
-    return (vectors + (1 - inside) * LOW).amax(dim=1) * inside.amax(dim=1)
+def _maximum(lowered: Tensor, inside: Tensor) -> Tensor:
+    """The maximum [B, D] of vectors [B, S, D] that are low where the mask [B, S, 1] is zero; zero where it all is."""
+    return lowered.amax(dim=1) * inside.amax(dim=1)
