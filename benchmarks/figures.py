@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_deploy.benchmark.run import environment
+from kd_deploy.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -33,7 +34,7 @@ def write(
         **raw,
     }
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(document, indent=1) + "\n")
     return path
 
 
@@ -41,6 +42,13 @@ def read(name: str) -> dict[str, Any]:
     """What benchmarks/results/NAME.json holds; empty: it is not there yet."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def report_of(run: Path, *, result: str) -> dict[str, Any] | None:
+    """The report of a run; of one that is gone, the report that benchmarks/results/RESULT.json has."""
+    path = run / "report.json"
+    found: dict[str, Any] | None = read(result).get("reports", {}).get(run.name)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else found
 
 
 def in_child(code: str, *arguments: str, repeats: int = 1) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 Run the recipes of examples/generation first, each as its comment says; then `python benchmarks/generation.py`, which
 collects their reports and measures, in turns and on one thread, the language model's int8 student against `generate` of
 its teacher in torch. What a process needs to generate is measured of that student, and of one of the size of half a
-GPT-2 with random weights: beside a file of a few megabytes, what onnxruntime needs to start at all is most of it.
+GPT-2 with random weights: beside a file of a few megabytes, what onnxruntime needs to start at all is most of it. Of
+runs that are gone, the figures stay that the result file has.
 """
 
 import json
@@ -44,6 +45,7 @@ with runtime.load(sys.argv[1], precision="int8", threads=1) as model:
 
 def main() -> None:
     """Write benchmarks/results/generation.json from the runs that are there."""
+    earlier = figures.read("generation")
     reports = {name: _report(name) for name in (TRANSLATION, WORD_LEVEL, LSTM, MODEL)}
     found: dict[str, float | None] = {
         "bleu_retained_transformer": _compared(reports[TRANSLATION]),
@@ -53,10 +55,12 @@ def main() -> None:
         "lm_ppl_control": _quality(reports[MODEL], "control", "perplexity"),
     }
     found |= {f"greedy_identical_{one}": _least_identical(one) for one in ("fp32", "int8", "int4")}
-    samples = _measured() if reports[MODEL] else {}
+    samples = _measured() if (RUNS / MODEL).is_dir() else earlier.get("samples", {})
     found |= {name: samples.get(name) for name in MEASURED}
+    found = {key: earlier.get("figures", {}).get(key) if value is None else value for key, value in found.items()}
     missing = [name for name, report in reports.items() if report is None]
-    reasons = {key: f"without a report: {', '.join(missing)}" for key, value in found.items() if value is None}
+    without = f"without a report: {', '.join(missing)}" if missing else "no run has such a graph"
+    reasons = {key: without for key, value in found.items() if value is None}
     reports |= {name: _report(name) for name in FURTHER}
     raw = {"reports": {name: one for name, one in reports.items() if one}, "samples": samples}
     print(figures.write("generation", figures=found, reasons=reasons, raw=raw))
@@ -65,8 +69,7 @@ def main() -> None:
 
 
 def _report(name: str) -> dict[str, Any] | None:
-    path = RUNS / name / "report.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return figures.report_of(RUNS / name, result="generation")
 
 
 def _compared(report: dict[str, Any] | None) -> float | None:

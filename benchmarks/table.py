@@ -136,7 +136,8 @@ def of_training(result: Mapping[str, Any]) -> str:
     lines = ["| | examples/s | kd-deploy × as fast |", "|---|--:|--:|"]
     lines += [f"| {name} | {rate:.0f} | {ratio:.1f} |" for name, rate, ratio in rows]
     later = (
-        f"Three layers over SST-2, {job['epochs']} epochs, {job['threads']} cores. A second run finds the teacher's "
+        f"Three layers, {job['epochs']} epochs over {job['rows']:,} texts of SST-2 (the others over "
+        f"{job['rows_of_others']} of them), {job['threads']} cores. A second run finds the teacher's "
         f"answers kept: an epoch takes {found['cached_epoch_over_label_epoch']:.2f} times as long as one on labels "
         "alone."
     )

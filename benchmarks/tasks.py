@@ -6,7 +6,6 @@ Run the recipes first, each into `runs/` under its own name (`kd-deploy run exam
 the result file has.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,8 @@ STUDENT = "student-int8"
 
 def main() -> None:
     """Write benchmarks/results/tasks.json from the runs that are there."""
-    earlier = figures.read("tasks").get("reports", {})
     runs = dict.fromkeys([*RETAINED.values(), *FURTHER])
-    reports = {name: report for name in runs if (report := _report(RUNS / name) or earlier.get(name))}
+    reports = {name: report for name in runs if (report := figures.report_of(RUNS / name, result="tasks"))}
     found: dict[str, float | None] = {key: _compared(reports.get(run), "retained") for key, run in RETAINED.items()}
     found |= {f"{name}/speedup_int8": _compared(reports.get(name), "speedup") for name in SPEEDUPS}
     owed = {**RETAINED, **{f"{name}/speedup_int8": name for name in SPEEDUPS}}
@@ -51,11 +49,6 @@ def main() -> None:
     print(figures.write("tasks", figures=found, reasons=reasons, raw={"reports": reports}))
     for key, value in found.items():
         print(f"{key:45} {'-' if value is None else f'{value:.4f}'}")
-
-
-def _report(run: Path) -> dict[str, Any] | None:
-    path = run / "report.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _compared(report: dict[str, Any] | None, what: str) -> float | None:

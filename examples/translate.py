@@ -1,6 +1,6 @@
 """A text for every line of standard input, such as its translation, with a bundle for text2text.
 
-python examples/translate.py runs/text2text/student < letters.txt
+python examples/translate.py runs/translation/student < letters.txt
 """
 
 import sys

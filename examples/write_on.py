@@ -1,6 +1,6 @@
 """How a text goes on, piece by piece as it is written, with a bundle for text-generation.
 
-python examples/write_on.py runs/text-generation/student "Once upon a time"
+python examples/write_on.py runs/shakespeare/student "Once upon a time"
 """
 
 import sys

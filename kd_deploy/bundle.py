@@ -1,5 +1,6 @@
 """What we made: a folder that other tools load unchanged, with `bundle.json` to answer for every file in it."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ SUFFIXES = {"fp32": "", "int4": "_q4", "int8": "_quantized"}
 PRECISIONS = tuple(SUFFIXES)
 WHOLE = "model"  # the part of a model that is one graph
 ENCODER, DECODER = "encoder_model", "decoder_model_merged"  # those of one that is two
+ENDS_OF_OURS = (".json", ".safetensors", ".onnx", ".onnx_data", ".txt", ".model", "README.md")  # as any bundle has
 LEFT_BY_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # whoever looks into a folder leaves them
 LAST_LOGITS = "num_logits_to_keep"  # what a graph may be told: how many of the last tokens are to have logits, 0: all
 
@@ -64,7 +66,8 @@ class Bundle:
         path = self.path / name
         if record is None:
             raise BundleError(f"{self.path} has no {name}", hint=f"kd-deploy inspect {self.path} lists what is inside")
-        if path.is_symlink() or not path.is_file():
+        above = (self.path / one for one in Path(name).parents if one != Path())
+        if path.is_symlink() or not path.is_file() or any(one.is_symlink() for one in above):
             raise BundleError(f"{path} is missing or is a link", hint="make the bundle again")
         if path.stat().st_size != record.size_bytes or sha256_file(path) != record.sha256:
             raise BundleError(
@@ -113,10 +116,8 @@ class Bundle:
             self.file(name)
 
     def foreign(self) -> list[str]:
-        """The files in the folder that the manifest does not know."""
-        present = {str(p.relative_to(self.path)) for p in self.path.rglob("*") if not p.is_dir()}
-        known = {*self.manifest.files, MANIFEST}
-        return sorted(one for one in present - known if Path(one).name not in LEFT_BY_SYSTEMS)
+        """The files and links in the folder that the manifest does not know."""
+        return sorted(_present(self.path) - {*self.manifest.files, MANIFEST})
 
     def size_bytes(self, precision: str) -> int:
         """What a program needs on disk to answer: the model in one precision and its tokenizer."""
@@ -127,20 +128,39 @@ class Bundle:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Refuse to replace a bundle into which somebody has put a file: it would be lost.
+    """Refuse to replace a bundle into which somebody has put a file, or what is none of ours: it would be lost.
 
     Raises:
         UsageError: The file is named.
     """
+    if not (folder / MANIFEST).is_file():
+        return
     try:
         foreign = Bundle.open(folder).foreign()
-    except BundleError:  # nothing is there, or nothing that can be trusted
-        return
+    except BundleError:  # damaged, of another version, or not ours at all
+        foreign = _strange(folder)
     if foreign:
         raise UsageError(
             f"{folder} is to be made again, and holds {foreign[0]}, which would be lost",
             hint="move the file somewhere else",
         )
+
+
+def _present(folder: Path) -> set[str]:
+    """The files and links in a folder, without what systems leave in any."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {str(path.relative_to(folder)) for path in found if path.name not in LEFT_BY_SYSTEMS}
+
+
+def _strange(folder: Path) -> list[str]:
+    """What cannot be of a bundle, in a folder with a manifest that cannot be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:  # cut off, as by a full disk
+        manifest = {"kd_deploy": ""}
+    if not isinstance(manifest, dict) or "kd_deploy" not in manifest:
+        return [MANIFEST]
+    return sorted(one for one in _present(folder) if not one.endswith(ENDS_OF_OURS))
 
 
 def graph_file(precision: str, part: str = WHOLE) -> str:

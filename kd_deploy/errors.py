@@ -13,6 +13,10 @@ KDDeployError            1  (never raised itself)
 """
 
 
+class KDDeployWarning(UserWarning):
+    """What a user should know and can work without."""
+
+
 class KDDeployError(Exception):
     """A fault that the user can mend: one sentence, and a hint with the next thing to do."""
 

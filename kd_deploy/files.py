@@ -16,7 +16,16 @@ import psutil
 from kd_deploy.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
-FAULTS_OF_THE_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+FAULTS_OF_THE_PLACE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EBUSY,
+    errno.EXDEV,
+}
 
 
 def is_main_process() -> bool:
@@ -62,6 +71,11 @@ def _unwritable(path: Path, error: OSError) -> UsageError:
 def absolute(path: Path) -> Path:
     """The path from the root, with no `.` and `..` in it; links are not followed, as resolve() would."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _itself(folder: Path) -> Path:
+    """The folder that a link stands for: what is made goes there, and the link stays."""
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 def beside(path: Path, name: str) -> Path:
@@ -110,6 +124,7 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_main_process():
         yield
         return
+    folder = _itself(folder)
     lock = beside(folder, ".{}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +156,9 @@ def staged(folder: Path) -> Iterator[Path]:
     When the block raises, the staged folder is removed and `folder` is as it was.
 
     Raises:
-        UsageError: The place cannot be written, or we are in it: it cannot be moved away.
+        UsageError: The place cannot be written, or cannot be moved away: we are in it, or it is a mount point.
     """
+    folder = _itself(folder)
     require_outside(folder)
     aside = _aside(folder)
     try:
@@ -164,12 +180,16 @@ def staged(folder: Path) -> Iterator[Path]:
 
 
 def require_outside(folder: Path) -> None:
-    """Refuse to replace the folder that this process is in, or one above it.
+    """Refuse to replace the folder that this process is in, or one above it, or one that something is mounted on.
 
     Raises:
-        UsageError: With the command to type instead.
+        UsageError: With what to type instead.
     """
-    whole, here = absolute(folder), Path.cwd()
+    whole, here = absolute(_itself(folder)), Path.cwd()
+    if whole.is_mount():
+        raise UsageError(
+            f"{folder} is a mount point: it cannot be replaced", hint=f"name a folder in it: {folder / 'model'}"
+        )
     if folder.exists() and here.is_relative_to(whole):
         raise UsageError(f"{folder} is the folder that you are in: it cannot be replaced", hint=f"cd {whole.parent}")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from kd_deploy.generation import Generation
 
@@ -149,7 +149,7 @@ class Manifest(Part):
     labels: tuple[str, ...]
     problem_type: ProblemType
     tasks: dict[str, TaskRecord] = {}
-    max_length: int
+    max_length: Annotated[int, Field(ge=1)]
     generation: Generation | None = None
     padding_side: Literal["left", "right"] = "right"
     inputs: tuple[str, ...]

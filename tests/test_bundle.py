@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kd_deploy.bundle import Bundle, copy_files, sign, stamp
-from kd_deploy.errors import BundleError
+from kd_deploy.bundle import Bundle, copy_files, require_replaceable, sign, stamp
+from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.manifest import Manifest
+from kd_deploy.runtime import load
 
 
 @pytest.fixture
@@ -156,3 +157,47 @@ def test_a_signed_folder_opens_as_it_was_signed(tmp_path: Path) -> None:
     bundle.verify()
     assert bundle.manifest == manifest.model_copy(update={"files": bundle.manifest.files})
     assert files_of(bundle) == ["config.json"]
+
+
+def test_links_out_of_a_bundle_are_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "root").symlink_to(tmp_path)
+    with pytest.raises(BundleError, match="holds root"):
+        Bundle.open(copy).verify()
+    (copy / "root").unlink()
+    (copy / "onnx").rename(tmp_path / "onnx")
+    (copy / "onnx").symlink_to(tmp_path / "onnx")
+    with pytest.raises(BundleError, match="is a link"):
+        Bundle.open(copy).verify()
+
+
+@pytest.mark.parametrize(
+    ("manifest", "beside", "named"),
+    [
+        ('{"name": "mine"}', "thesis.tex", "bundle.json"),
+        ('{"name": "mine"}', "config.json", "bundle.json"),
+        ('{"kd_deploy": "9.0.0", "schema_version": 9}', "notes.md", "notes.md"),
+        ('{"kd_dep', "notes.md", "notes.md"),
+    ],
+)
+def test_what_is_not_ours_is_not_replaced(tmp_path: Path, manifest: str, beside: str, named: str) -> None:
+    (tmp_path / "bundle.json").write_text(manifest)
+    (tmp_path / beside).write_text("kept")
+
+    with pytest.raises(UsageError, match=f"holds {named}, which would be lost"):
+        require_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize("manifest", ['{"kd_deploy": "9.0.0", "schema_version": 9}', '{"kd_dep', ""])
+def test_a_damaged_bundle_may_be_made_again(copy: Path, manifest: str) -> None:
+    (copy / "bundle.json").write_text(manifest)
+
+    require_replaceable(copy)
+
+
+@pytest.mark.parametrize(("limit", "message"), [(0, "max_length"), (-1, "max_length"), (5000, "24 positions")])
+def test_a_length_that_no_model_has_is_refused(bert: Bundle, tmp_path: Path, limit: int, message: str) -> None:
+    folder = Path(shutil.copytree(bert.path, tmp_path / "bundle"))
+    change(folder, max_length=limit)
+
+    with pytest.raises(BundleError, match=message):
+        load(folder)

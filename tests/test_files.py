@@ -221,3 +221,26 @@ def test_a_place_that_takes_no_file_is_refused_before_the_work(old: Path, place:
         require_file_place(old.parent / place)
 
     require_file_place(old.parent / "new" / "folder" / "results.json")
+
+
+def test_a_mount_point_is_refused_before_the_work(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == old)
+
+    with pytest.raises(UsageError, match="is a mount point") as caught, staged(old):
+        raise AssertionError("the work was begun")
+
+    assert caught.value.hint == f"name a folder in it: {old / 'model'}"
+    assert (old / "file").read_text() == "old"
+
+
+def test_what_a_link_stands_for_is_replaced_and_the_link_stays(old: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(old)
+
+    for text in ("new", "newer"):
+        with locked(link), staged(link) as aside:
+            (aside / "file").write_text(text)
+
+    assert link.is_symlink()
+    assert (old / "file").read_text() == "newer"
+    assert names(tmp_path) == {"student", "link"}

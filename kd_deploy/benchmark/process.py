@@ -17,6 +17,10 @@ STDERR_LINES = 5
 GRACE_S = 5.0
 
 
+class WorkerDiedError(BenchmarkError):
+    """The process of a target is gone."""
+
+
 class Worker:
     """A running worker process. Use it in a `with` block: it never outlives the block."""
 
@@ -50,7 +54,8 @@ class Worker:
         """The reply to one request.
 
         Raises:
-            BenchmarkError: The target refused, or its process died; the message names the target.
+            BenchmarkError: The target refused; the message names it.
+            WorkerDiedError: Its process ended before it answered.
         """
         reply = self._exchange(json.dumps({"do": do, **fields}).encode() + b"\n")
         if not reply:
@@ -81,12 +86,12 @@ class Worker:
             return b""
         return stdout.readline()
 
-    def _death(self) -> BenchmarkError:
+    def _death(self) -> WorkerDiedError:
         code = self._process.wait()
         self._stderr.seek(0)
         said = self._stderr.read().decode("utf-8", "replace").strip().splitlines()[-STDERR_LINES:]
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return BenchmarkError(
+        return WorkerDiedError(
             "\n  ".join([f"{self._name}: the process that measured it {ended}", *said]),
             hint="out of memory is the common cause: measure fewer targets at once" if code == -signal.SIGKILL else "",
         )

@@ -2,13 +2,13 @@
 
 import contextlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import product
 
 from kd_deploy.benchmark.measure import TextInput
-from kd_deploy.benchmark.process import Worker
+from kd_deploy.benchmark.process import Worker, WorkerDiedError
 from kd_deploy.benchmark.targets import TargetSpec
 from kd_deploy.errors import BenchmarkError
 from kd_deploy.machine import installed_versions, this_machine
@@ -65,26 +65,44 @@ def benchmark(
         command: What the user typed, for the record.
 
     Raises:
-        BenchmarkError: A target cannot be opened, or its process died; the message names it.
+        BenchmarkError: A target cannot be opened, or the process of one that must run died; the message names it.
     """
     if not inputs:
         raise BenchmarkError("there are no texts to benchmark on", hint="give --data a file with at least one row")
     created = datetime.now(UTC).isoformat(timespec="seconds")
     shapes = tuple(product(settings.batch_sizes, settings.sequence_lengths))
+    reasons = {position: spec.reason for position, spec in enumerate(specs) if spec.reason is not None}
+    opened: dict[int, Opened] = {}
+    found: dict[int, Measured] = {}
     with contextlib.ExitStack() as stack:
-        opened = {
-            position: _open(stack.enter_context(Worker(spec)), spec, first=inputs[0])
-            for position, spec in enumerate(specs)
-            if spec.reason is None
-        }
-        turns = list(product(range(settings.rounds), opened.values()))
-        for round_index, target in track(turns, "benchmark", total=len(turns)):
-            _take_turn(target, shapes, inputs=inputs, texts=settings.texts, round_index=round_index)
-        measured = tuple(
-            _gather(opened[position], shapes) if position in opened else _not_measured(spec)
-            for position, spec in enumerate(specs)
-        )
+        for position, spec in enumerate(specs):
+            if position not in reasons:
+                with _death_noted(spec, position, reasons):
+                    opened[position] = _open(stack.enter_context(Worker(spec)), spec, first=inputs[0])
+        turns = list(product(range(settings.rounds), opened))
+        for round_index, position in track(turns, "benchmark", total=len(turns)):
+            if position not in reasons:
+                with _death_noted(specs[position], position, reasons):
+                    target = opened[position]
+                    _take_turn(target, shapes, inputs=inputs, texts=settings.texts, round_index=round_index)
+        for position in opened.keys() - reasons.keys():
+            with _death_noted(specs[position], position, reasons):
+                found[position] = _gather(opened[position], shapes)
+    found |= {position: _not_measured(specs[position], reason) for position, reason in reasons.items()}
+    measured = tuple(found[position] for position in range(len(specs)))
     return Benchmarked(environment=environment(), command=command, created=created, targets=measured, task=task)
+
+
+@contextlib.contextmanager
+def _death_noted(spec: TargetSpec, position: int, reasons: dict[int, str]) -> Iterator[None]:
+    """Let the others go on where the process of a target dies that need not run."""
+    try:
+        yield
+    except WorkerDiedError as error:
+        if spec.must_run:
+            raise
+        say(f"not measured: {error}")
+        reasons[position] = str(error).splitlines()[0]
 
 
 def environment() -> Environment:
@@ -176,12 +194,12 @@ def _latency(target: Opened, shape: tuple[int, int]) -> Latency:
     )
 
 
-def _not_measured(spec: TargetSpec) -> Measured:
+def _not_measured(spec: TargetSpec, reason: str) -> Measured:
     return Measured(
         target=spec.target,
         provider=spec.provider,
         threads=spec.threads,
         size_bytes=spec.size_bytes,
         parameters=spec.parameters,
-        reason=spec.reason,
+        reason=reason,
     )

@@ -24,7 +24,8 @@ class Factory:
 class TargetSpec:
     """One row of a benchmark: which target, on what, and what is known without running it.
 
-    A `reason` says why the target cannot run here (a provider that is missing): it is reported as not measured.
+    A `reason` says why the target cannot run here (a provider that is missing): it is reported as not measured. So is
+    one that need not run (`must_run` False) and whose process dies.
     """
 
     target: TargetName
@@ -34,3 +35,4 @@ class TargetSpec:
     size_bytes: int
     parameters: int | None
     reason: str | None = None
+    must_run: bool = True

@@ -1,7 +1,9 @@
 """The command line: one file per command, and the one place where an error becomes a message and an exit code."""
 
+import codecs
 import errno
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -58,6 +60,7 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: object, **options: object) -> None:
         hush_libraries()
+        _speak_utf8()
         try:
             command(*args, **options)
             sys.stdout.flush()
@@ -73,6 +76,13 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
             _fail(f"{place}{error.strerror or error}", hint, UsageError.exit_code)
 
     return guarded
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale says, as stdin is read: answers hold any character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(encoding="utf-8")
 
 
 def _drop_what_cannot_be_written() -> None:

@@ -63,6 +63,6 @@ def _lines(bundle: "Bundle", *, verified: bool) -> list[str]:
         if graph.greedy_identical is not None:
             lines.append(f"  {graph.greedy_identical:.1%} of greedy texts are those of torch")
         if graph.batch_sensitivity is not None:
-            lines.append(f"  {graph.batch_sensitivity:.1%} of answers change with what else is in the batch")
+            lines.append(f"  {graph.batch_sensitivity:.1%} short of agreement between answers alone and in a batch")
     lines += [f"{record.size_bytes:>12,} bytes  {name}" for name, record in one.files.items()]
     return [*lines, "every file is as it was signed" if verified else "hashes not compared; add --verify"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from kd_deploy.errors import UsageError
+from kd_deploy.errors import KDDeployWarning, UsageError
 from kd_deploy.files import is_main_process
 from kd_deploy.progress import reporting_to
 
@@ -89,6 +89,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(made)
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """One of our own, as a line of its own."""
+    typer.echo(f"warning: {message}", err=True)
+
+
 def hush_libraries() -> None:
     """Keep other packages' chatter out of both streams; called before any of them is imported."""
     # Set only where the user did not choose; read when transformers and its kin are first imported.
@@ -103,3 +108,5 @@ def hush_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     logging.getLogger("torch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=KDDeployWarning)
+    warnings.showwarning = _show_warning

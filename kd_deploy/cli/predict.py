@@ -132,7 +132,9 @@ def given(texts: list[str], task: "Task") -> "list[TextInput]":
     Raises:
         UsageError: One that has no second.
     """
-    names = input_names(task)
+    from kd_deploy.tasks.encoding import utf8
+
+    names, texts = input_names(task), [utf8(text) for text in texts]
     if len(names) == 1:
         return list(texts)
     if len(texts) % 2:
@@ -148,7 +150,12 @@ def own_stdin() -> BinaryIO:
 
     A thread waits in it for the next line. Python closes sys.stdin when it ends, and aborts where a thread is
     inside.
+
+    Raises:
+        UsageError: There is none.
     """
+    if sys.stdin is None:
+        raise UsageError("there are no texts, and stdin is closed", hint="give texts as arguments, or on stdin")
     try:
         return open(sys.stdin.fileno(), "rb", closefd=False)
     except OSError:  # a stream without a file behind it

@@ -31,7 +31,7 @@ def command(
     from kd_deploy.pipeline.gates import require_gates
     from kd_deploy.pipeline.report import report_on
     from kd_deploy.report.baseline import against_baseline
-    from kd_deploy.report.document import load_report
+    from kd_deploy.report.document import REPORT_FILE, load_report
     from kd_deploy.report.render import write_report
 
     chosen = [one for one in FORMATS if one in asked]
@@ -40,7 +40,8 @@ def command(
     made = report_on(runs)
     if baseline:
         made = against_baseline(made, load_report(baseline))
-    show(made, write_report(made, output, formats=chosen), as_json=as_json)
+    read = [*(run / REPORT_FILE for run in runs), *((baseline,) if baseline else ())]
+    show(made, write_report(made, output, formats=chosen, keep=read), as_json=as_json)
     require_gates(made, output)
 
 

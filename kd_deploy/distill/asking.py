@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.distill.active import choose
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.observe import observe, shape_of
@@ -17,9 +21,12 @@ from kd_deploy.distill.precision import autocast
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
+from kd_deploy.files import staged
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
 from kd_deploy.tasks.registry import main_metric
+
+WEIGHTS, SO_FAR = "model.safetensors", "so-far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +59,74 @@ def ask_in_rounds(
     active = settings.active
     assert active is not None  # noqa: S101 - the caller saw it
     inputs, limit = teaching.data.inputs, min(active.budget, len(teaching.data.inputs))
+    rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
     logits = np.zeros((len(inputs), len(job.labels.names)), dtype=np.float32)
     answered = np.zeros(len(inputs), dtype=bool)
-    computed, records, metrics, metric = 0, [], {}, main_metric(job.splits.validation)
-    for number in range(1, active.rounds + 1):
-        due = limit * number // active.rounds - int(answered.sum())
+    folder = job.work / f"{what.replace(' ', '-')}-rounds"
+    computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
+    earlier = _taken_up(folder, student)
+    if earlier:
+        computed, records, metrics = earlier.computed, list(earlier.rounds), earlier.metrics
+        answered[list(earlier.answered)] = True
+        logits[answered] = teachers.signals([inputs[row] for row in np.flatnonzero(answered)], names=(LOGITS,)).logits
+        teaching = _answered(teaching, teachers, logits, answered, computed=computed, settings=settings)
+    for number in range(len(records) + 1, rounds + 1):
+        due = limit * number // rounds - int(answered.sum())
         chosen = _chosen(student, teaching, answered, active, count=due, seed=settings.seed + number, first=number == 1)
         heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
         logits[chosen], answered[chosen] = heard.logits, True
         computed += heard.computed
-        signals = Signals(
-            rows={LOGITS: list(logits)}, computed=computed, reused=int(answered.sum()) * _voices(teachers) - computed
-        )
-        data = replace(teaching.data, signals=signals, rows=None)
-        teaching = replace(teaching, data=counting(data, settings, answered=answered))
+        teaching = _answered(teaching, teachers, logits, answered, computed=computed, settings=settings)
         metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
         records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
         progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
+        rows = tuple(np.flatnonzero(answered).tolist())
+        _keep(folder, student, _SoFar(answered=rows, computed=computed, rounds=tuple(records), metrics=metrics))
     return Asked(metrics=metrics, teaching=teaching, rounds=tuple(records))
+
+
+class _SoFar(BaseModel):
+    """What the rounds that are over came to: the rows that were asked about, and how the student did."""
+
+    answered: tuple[int, ...]
+    computed: int
+    rounds: tuple[RoundRecord, ...]
+    metrics: dict[str, float]
+
+
+def _keep(folder: Path, student: nn.Module, so_far: _SoFar) -> None:
+    """Write what a later start goes on from."""
+    if processes.is_first():
+        with staged(folder) as aside:
+            save_model(student, str(aside / WEIGHTS))
+            (aside / SO_FAR).write_text(so_far.model_dump_json(), encoding="utf-8")
+    processes.wait()
+
+
+def _taken_up(folder: Path, student: nn.Module) -> _SoFar | None:
+    """What the rounds before this start came to, with the student as they left it; None: there were none."""
+    if not (folder / SO_FAR).is_file():
+        return None
+    load_model(student, folder / WEIGHTS)
+    found = _SoFar.model_validate_json((folder / SO_FAR).read_text(encoding="utf-8"))
+    progress.say(f"going on after round {len(found.rounds)}")
+    return found
+
+
+def _answered(
+    teaching: Teaching,
+    teachers: Teachers,
+    logits: NDArray[np.float32],
+    answered: NDArray[np.bool_],
+    *,
+    computed: int,
+    settings: Distill,
+) -> Teaching:
+    """All texts, with the answers [N, C] to those that were asked about."""
+    reused = int(answered.sum()) * _voices(teachers) - computed
+    signals = Signals(rows={LOGITS: list(logits)}, computed=computed, reused=reused)
+    data = replace(teaching.data, signals=signals, rows=None)
+    return replace(teaching, data=counting(data, settings, answered=answered))
 
 
 def _voices(teachers: Teachers) -> int:

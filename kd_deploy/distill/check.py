@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-
-from tokenizers import Tokenizer
-from transformers import AutoConfig
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
-from kd_deploy.distill.checkpoints import find_model, labels_of
+from kd_deploy.distill.adopt import check_fits
+from kd_deploy.distill.checkpoints import config_of, find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
 from kd_deploy.distill.observe import Shape, shape_of_config
 from kd_deploy.distill.parting import parting
@@ -28,6 +27,7 @@ from kd_deploy.distill.transfer import mask_in
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, ScratchModel, Student, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
+from kd_deploy.tasks.encoding import open_tokenizer
 from kd_deploy.tasks.heads import MAIN, speaking_of
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace
@@ -76,6 +76,7 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
     for training in (recipe.teacher.finetune if recipe.teacher else None, *recipe.stages):
         if training:
             require_trackers(training)
+    _check_lengths(recipe)
     _check_entries(recipe)
     _check_masks(recipe)
     check_filling(recipe)
@@ -96,12 +97,20 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
                 _check_terms(task, student, teacher, labels.get(name))
 
 
+def _check_lengths(recipe: Recipe) -> None:
+    """Refuse texts longer than one of the checkpoints has positions for."""
+    several = recipe.teacher.several if recipe.teacher else ()
+    start = own_start(recipe.student)
+    for folder in (*(find_model(one.model) for one in several), *((start,) if start else ())):
+        check_fits(folder, max_length=recipe.data.max_length)
+
+
 def _check_masks(recipe: Recipe) -> None:
     """Refuse to mask words by a token that the teacher's tokenizer does not have."""
     masking = next((stage.augment for stage in recipe.stages if stage.augment and stage.augment.mask), None)
     if masking and recipe.teacher and recipe.teacher.first:
         folder = find_model(recipe.teacher.first)
-        mask_in(Tokenizer.from_file(str(tokenizer_file(folder))), masking, checkpoint=folder)
+        mask_in(open_tokenizer(tokenizer_file(folder)), masking, checkpoint=folder)
 
 
 def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", labels: LabelSpace | None) -> None:
@@ -189,18 +198,21 @@ def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
         return None
     if teacher.scratch is not None:
         return _config_from_scratch(recipe, teacher.scratch)
-    folder = find_model(str(teacher.first))
-    if str(check_checkpoint(folder).get("model_type")).startswith("kd-"):
-        return None
-    return AutoConfig.from_pretrained(folder, local_files_only=True)
+    return _config_in(find_model(str(teacher.first)))
+
+
+def _config_in(folder: Path) -> "PreTrainedConfig | None":
+    """The config of a transformer's checkpoint; None: it holds a model of another kind."""
+    return None if str(check_checkpoint(folder).get("model_type")).startswith("kd-") else config_of(folder)
 
 
 def _expected(student: Student, teacher: "PreTrainedConfig", *, task: str) -> Shape | None:
-    """The shape that the student will have; None where its own checkpoint says it."""
+    """The shape that the student will have; None for a start that is no transformer."""
     if isinstance(student, TransformerStudent):
-        own = student.init not in ("teacher", "random")
-        if own:
-            return None
+        start = own_start(student)
+        if start is not None:
+            own = _config_in(start)
+            return None if own is None else shape_of_config(own)
         return shape_of_config((writing_config if task in WRITING else student_config)(teacher, student))
     if student.architecture == "lstm":
         embedding = student.embedding_size or shape_of_config(teacher).embedding_width

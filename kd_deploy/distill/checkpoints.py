@@ -1,10 +1,11 @@
 """Model folders: finding them, loading and saving models."""
 
+import contextlib
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +22,9 @@ from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
 from kd_deploy.tasks.registry import TASKS, writes
 from kd_deploy.tasks.task import LabelSpace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
@@ -51,6 +55,21 @@ def find_model(reference: str) -> Path:
         ) from error
     check_checkpoint(found)
     return found
+
+
+def config_of(folder: Path) -> "PreTrainedConfig":
+    """The config of a transformer's checkpoint.
+
+    Raises:
+        BundleError: This transformers does not know models of its type.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True)
+    except UNLOADABLE as error:
+        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise BundleError(f"{folder} does not load: {reason}", hint="check the checkpoint") from error
 
 
 def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
@@ -92,6 +111,9 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     if labels is None and lacking:
         # transformers would fill them with random numbers and warn.
         raise BundleError(f"{folder} lacks the weight {min(lacking)}", hint="save the checkpoint again")
+    if model.config.pad_token_id is None:  # GPT-2 and its like; a batch has to be told by which token it ends
+        with contextlib.suppress(BundleError):
+            model.config.pad_token_id = pad_id_of(folder)
     if TASKS[task].ANSWERS == "vector":
         return embedder(model, read_pooling(folder)).eval()
     return model.eval()  # type: ignore[no-any-return]

@@ -10,13 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer
 
 from kd_deploy import progress
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
 from kd_deploy.distill.vocabulary import Coverage, Vocabulary, prune_vocabulary
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.encoding import TextInput, open_tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,7 @@ def tokenizing(
 
 def _plain(checkpoint: Path) -> str:
     """A tokenizer as text, without the limits that whoever saved it happened to set."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(checkpoint)))
+    tokenizer = open_tokenizer(tokenizer_file(checkpoint))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return str(tokenizer.to_str())

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from kd_deploy.distill.tokenizer_files import tokenizer_file
+from kd_deploy.tasks.encoding import open_tokenizer
 
 
 def parting(left: Path, right: Path) -> str | None:
@@ -22,4 +21,4 @@ def parting(left: Path, right: Path) -> str | None:
 
 
 def _entries(folder: Path) -> dict[str, int]:
-    return Tokenizer.from_file(str(tokenizer_file(folder))).get_vocab(with_added_tokens=True)
+    return open_tokenizer(tokenizer_file(folder)).get_vocab(with_added_tokens=True)

@@ -16,7 +16,7 @@ from kd_deploy.distill.signals import Signals
 from kd_deploy.generation import Generation
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
 from kd_deploy.tasks.pieces import encode
-from kd_deploy.tasks.registry import hides, task_of
+from kd_deploy.tasks.registry import hides, task_of, writes
 from kd_deploy.tasks.task import NO_DECISION, Examples, Piece
 
 WRITE = Generation()
@@ -71,14 +71,17 @@ class Rows(Dataset[dict[str, Any]]):
         # Where tokens stand in their texts was for the aims alone, and takes most of the memory.
         self.encoded = [replace(encoded[row], places=None) for row in self._numbers]
         self._targets = [aims[row] for row in self._numbers]
+        self._writes = writes(data.examples.labels)
         self._signals = data.signals
         self._weights = data.weights
         self._redraw = Redraw(data.encoder.tokenizer, seed=seed) if hides(data.examples.labels) else None
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each row, [N]."""
-        return [len(one) for one in self.encoded]
+        """Tokens of each row, [N]; of a text and the text to be written, the longer one's."""
+        if not self._writes:
+            return [len(one) for one in self.encoded]
+        return [max(len(one), len(target)) for one, target in zip(self.encoded, self._targets, strict=True)]
 
     def __len__(self) -> int:
         return len(self.encoded)

@@ -132,17 +132,26 @@ def teacher_signals(
     )
 
 
-def fits(shape: Shape, *, names: Collection[str], tokens: int, limit_gb: float, cache: Path) -> bool:
-    """Whether the signals of so many tokens stay within the limit and the free space of the disk."""
+def lacking(
+    teacher: nn.Module, checkpoint: Path, inputs: Sequence[TextInput], *, names: Collection[str], max_length: int
+) -> list[TextInput]:
+    """The inputs of which the cache lacks one of the signals."""
+    chosen = choose_format("auto", teacher)
+    folder = cache_folder() / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
+    caches = [SignalCache(folder / name) for name in names]
+    return [one for one in inputs if any(key_of(one) not in cache for cache in caches)]
+
+
+def fits(shape: Shape, *, names: Collection[str], tokens: int, new: int, limit_gb: float, cache: Path) -> bool:
+    """Whether the signals of so many tokens, so many of them new, stay within the limit and the disk's free space."""
     per_token = sum(_width(name, shape) for name in names if name != LOGITS) * np.dtype(np.float16).itemsize
-    return room_for(tokens * per_token, limit_gb=limit_gb, cache=cache)
+    return room_for(tokens * per_token, new=new * per_token, limit_gb=limit_gb, cache=cache)
 
 
-def room_for(size: int, *, limit_gb: float, cache: Path) -> bool:
-    """Whether so many bytes stay within the limit and the free space of the disk."""
+def room_for(size: int, *, new: int, limit_gb: float, cache: Path) -> bool:
+    """Whether so many bytes stay within the limit, and those that are new within the disk's free space."""
     nearest = next(path for path in (cache, *cache.parents) if path.exists())
-    free = SPARE_SHARE * shutil.disk_usage(nearest).free
-    return size <= min(limit_gb * 1e9, free)
+    return size <= limit_gb * 1e9 and new <= SPARE_SHARE * shutil.disk_usage(nearest).free
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:

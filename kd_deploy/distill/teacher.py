@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
@@ -46,6 +48,7 @@ def make_teacher(job: Job, output: Path) -> Bundle:
     source = _source(job, teacher)
     check_fits(source, max_length=job.max_length)
     name = teacher.first or "trained from scratch"
+    torch.manual_seed(teacher.finetune.seed if teacher.finetune else 0)  # a new head is drawn
     if teacher.endpoint is not None:
         model, lineage = load_model(source, labels=job.labels), Lineage(teacher=name, versions=installed_versions())
         return job.write(model, output, tokenizer=source, lineage=lineage, outcome=Outcome(metrics={}))

@@ -15,7 +15,7 @@ from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.precision import choose_format
 from kd_deploy.distill.rows import TrainingData
-from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits
+from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits, lacking
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
@@ -154,7 +154,7 @@ def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: En
 def _answered(
     teaching: Teaching, teachers: Teachers, ground: Ground, *, settings: Distill, tokens: Tokenizing, encoder: Encoder
 ) -> Teaching:
-    kept, live = _sources(teaching.objective, ground, data=teaching.data, settings=settings)
+    kept, live = _sources(teaching.objective, ground, teachers, data=teaching.data, settings=settings)
     if live and not tokens.shared:
         raise RecipeError(
             f"distill.cache_gb {settings.cache_gb:g} is too little for the teacher's layers, and for a student with "
@@ -171,7 +171,7 @@ def _answered(
 
 
 def _sources(
-    objective: Objective, ground: Ground, *, data: TrainingData, settings: Distill
+    objective: Objective, ground: Ground, teachers: Teachers, *, data: TrainingData, settings: Distill
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Which signals are kept on disk, and which the teacher gives live."""
     names = objective.teacher_names
@@ -180,9 +180,12 @@ def _sources(
     if not settings.samples.all_count:
         names = tuple(sorted({*names, LOGITS}))
     inner = set(names) - {LOGITS}
-    texts = tuple({one.input for one in data.pieces}) if inner else ()
-    tokens = sum(len(one) for one in data.encoder.encode_all(texts))
-    if fits(ground.teacher, names=names, tokens=tokens, limit_gb=settings.cache_gb, cache=cache_folder()):
+    if not inner:
+        return names, ()
+    texts = list({one.input for one in data.pieces})
+    missing = lacking(teachers.model, teachers.folder, texts, names=inner, max_length=teachers.max_length)
+    tokens, new = (sum(len(one) for one in data.encoder.encode_all(some)) for some in (texts, missing))
+    if fits(ground.teacher, names=names, tokens=tokens, new=new, limit_gb=settings.cache_gb, cache=cache_folder()):
         return names, ()
     progress.say(
         f"the teacher's layers for {tokens} tokens do not fit distill.cache_gb {settings.cache_gb:g}: it answers live"

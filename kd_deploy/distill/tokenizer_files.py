@@ -6,6 +6,8 @@ from typing import Any
 
 from kd_deploy.checkpoint import check_checkpoint, read_settings
 from kd_deploy.errors import BundleError
+from kd_deploy.runtime.loading import positions_in
+from kd_deploy.tasks.encoding import open_tokenizer
 
 TOKENIZER_CLASSES = {
     "bert": "BertTokenizer",
@@ -18,7 +20,6 @@ TOKENIZER_CLASSES = {
     "deberta-v2": "DebertaV2Tokenizer",
 }
 VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
-POSITIONS_AFTER_PAD = ("roberta", "camembert", "mpnet")
 KEPT_TOKENIZER_KEYS = (
     "bos_token", "clean_up_tokenization_spaces", "cls_token", "do_lower_case", "eos_token", "mask_token",
     "model_input_names", "pad_token", "sep_token",
@@ -56,9 +57,7 @@ def pad_id_of(folder: Path) -> int:
     config = check_checkpoint(folder)
     if isinstance(config.get("pad_token_id"), int):
         return int(config["pad_token_id"])
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder)))
+    tokenizer = open_tokenizer(tokenizer_file(folder))
     token = tokenizer_settings(folder, str(config.get("model_type"))).get("pad_token", "[PAD]")
     # Older files hold a token with its settings.
     found = tokenizer.token_to_id(str(token.get("content") if isinstance(token, dict) else token))
@@ -71,14 +70,7 @@ def pad_id_of(folder: Path) -> int:
 
 def max_positions(folder: Path) -> int | None:
     """How many tokens the model has positions for; None where nothing limits them."""
-    config = check_checkpoint(folder)
-    positions = config.get("max_position_embeddings", config.get("n_positions"))
-    if not isinstance(positions, int) or positions <= 0:
-        return None
-    # The RoBERTa family counts positions from pad + 1.
-    after_pad = any(family in str(config.get("model_type")) for family in POSITIONS_AFTER_PAD)
-    offset = int(config.get("pad_token_id") or 0) + 1 if after_pad else 0
-    return positions - offset
+    return positions_in(check_checkpoint(folder))
 
 
 def default_max_length(folder: Path, *, limit: int) -> int:
@@ -103,9 +95,7 @@ def tokenizer_settings(folder: Path, model_type: str) -> dict[str, Any]:
 
 def writer_settings(folder: Path) -> dict[str, Any]:
     """What tokenizer_config.json of a model that writes is to say besides, where its checkpoint does not."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(folder)))
+    tokenizer = open_tokenizer(tokenizer_file(folder))
     ends = check_checkpoint(folder).get("eos_token_id")
     numbers = {"pad_token": pad_id_of(folder), "eos_token": ends[0] if isinstance(ends, list) and ends else ends}
     tokens = {name: tokenizer.id_to_token(one) for name, one in numbers.items() if isinstance(one, int)}

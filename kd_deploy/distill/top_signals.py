@@ -51,22 +51,22 @@ def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb:
     keys = [key_of([one["encoded"].ids, one["target"].tolist()]) for one in given]
     count = min(count, data.encoder.tokenizer.get_vocab_size() - 1)
     tokens, width = sum(len(one["target"]) for one in given), (count + 1) * BYTES[0] + count * BYTES[1]
-    if not room_for(tokens * width, limit_gb=limit_gb, cache=cache_folder()):
+    caches = _caches(teachers, count=count)
+    new = sum(len(one["target"]) for key, one in zip(keys, given, strict=True) if key not in caches)
+    if not room_for(tokens * width, new=new * width, limit_gb=limit_gb, cache=cache_folder()):
         raise RecipeError(
             f"distill.top_k {count} takes {tokens * width / 1e9:.1f} GB for {tokens} tokens, more than "
             f"distill.cache_gb {limit_gb:g} or the free space allow",
             hint="lower top_k, raise cache_gb, or leave top_k out: the teacher then answers live",
         )
     with processes.first_ahead():
-        return _kept(teachers, data.encoder, given, keys=keys, count=count)
+        return _kept(teachers, data.encoder, given, keys=keys, caches=_caches(teachers, count=count))
 
 
 def _kept(
-    teachers: Teachers, encoder: Encoder, given: Sequence[dict[str, Any]], *, keys: Sequence[bytes], count: int
+    teachers: Teachers, encoder: Encoder, given: Sequence[dict[str, Any]], *, keys: Sequence[bytes], caches: "_Caches"
 ) -> Signals:
-    chosen = choose_format("auto", teachers.model)
-    place = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=chosen)
-    caches = _Caches(cache_folder() / "signals" / place, count=count)
+    chosen, count = choose_format("auto", teachers.model), caches.count
     missing = {key: row for row, key in enumerate(keys) if key not in caches}
     if missing:
         live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
@@ -76,10 +76,16 @@ def _kept(
     return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))
 
 
+def _caches(teachers: Teachers, *, count: int) -> "_Caches":
+    chosen = choose_format("auto", teachers.model)
+    place = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=chosen)
+    return _Caches(cache_folder() / "signals" / place, count=count)
+
+
 class _Caches:
     # The two arrays of each row.
     def __init__(self, folder: Path, *, count: int) -> None:
-        self._count = count
+        self.count = count
         self._shares, self._entries = (SignalCache(folder / f"top-{count}.{name}") for name in (LOGITS, ENTRIES))
 
     def __contains__(self, key: bytes) -> bool:
@@ -96,10 +102,10 @@ class _Caches:
     ) -> None:
         with contextlib.ExitStack() as files:
             shares = files.enter_context(
-                self._shares.writing(keys, lengths=lengths, width=self._count + 1, dtype=np.float16)
+                self._shares.writing(keys, lengths=lengths, width=self.count + 1, dtype=np.float16)
             )
             entries = files.enter_context(
-                self._entries.writing(keys, lengths=lengths, width=self._count, dtype=np.int32)
+                self._entries.writing(keys, lengths=lengths, width=self.count, dtype=np.int32)
             )
             for row, decided, likely, which in found:
                 shares[row][decided] = likely.numpy()

@@ -59,10 +59,15 @@ def input_names(model: nn.Module) -> tuple[str, ...]:
     """The arrays that a model's forward takes from an encoder of texts."""
     if hasattr(model, "input_names"):
         return cast("tuple[str, ...]", model.input_names)
-    if getattr(model.config, "is_encoder_decoder", False):
+    if getattr(model.config, "is_encoder_decoder", False) and _gives_words(model):
         return ("input_ids", "attention_mask", "decoder_input_ids")
     segments = getattr(model.config, "type_vocab_size", 0) > 1
     return ("input_ids", "attention_mask", "token_type_ids") if segments else ("input_ids", "attention_mask")
+
+
+def _gives_words(model: nn.Module) -> bool:
+    """Whether an encoder-decoder writes; one that classifies makes what its decoder reads of the text itself."""
+    return getattr(model, "get_output_embeddings", lambda: None)() is not None
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -132,7 +132,9 @@ def main_metric_of(predictor: Predictor, examples: Examples) -> float:
 
 
 def batch_sensitivity(predictor: Predictor, examples: Examples) -> float:
-    """The share of answers that differ between a text alone and the same text among others.
+    """What answers to texts alone and to the same texts among others lack of full agreement, as their task counts it.
+
+    Of classes it is the share of answers that change.
 
     Dynamic int8 takes its scale from the whole batch, so that batch mates can move an answer
     (onnxruntime issues 8625 and 10111). 0 for fp32.

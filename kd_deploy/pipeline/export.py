@@ -57,7 +57,7 @@ def export_model(
             backend=backend,
             max_accuracy_drop=max_accuracy_drop,
             examples=examples,
-            keep=output is None,
+            keep=bundle is not None and target.resolve() == folder.resolve(),
         )
         return export_made(source, target, settings=settings)
 

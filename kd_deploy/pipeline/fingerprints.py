@@ -1,5 +1,6 @@
 """What the stages of a run depend on besides the recipe: the content of models, as JSON values."""
 
+import json
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,16 @@ from pydantic import BaseModel
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.files import sha256_file
-from kd_deploy.recipe import Student, Teacher, TransformerStudent
+from kd_deploy.recipe import Student, TaskData, Teacher, TransformerStudent
 
 NOT_ITSELF = ("onnx/", "README.md")  # what is made of a model, and what is said of it
+OF_TEACHING = {"objective", "sequences", "on_policy", "samples", "augment", "cache_gb", "top_k"}  # not of a control
 CHECKPOINT_FILES = ("*.safetensors", "*.json", "*/config.json", "vocab.*", "*.model")  # a pooling has a folder
+
+
+def drawn(data: TaskData) -> list[str]:
+    """What makes other rows of the same files: another draw, or other columns."""
+    return [str(data.seed), str(data.split), str(data.train_limit), json.dumps(data.columns, sort_keys=True)]
 
 
 def written_out(section: BaseModel, *, without: AbstractSet[str] = frozenset()) -> dict[str, Any]:

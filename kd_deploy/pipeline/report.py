@@ -13,6 +13,7 @@ from kd_deploy.recipe import Gates, Recipe
 from kd_deploy.report.compare import compare
 from kd_deploy.report.document import REPORT_FILE, load_report
 from kd_deploy.report.model import Report
+from kd_deploy.report.render import WRITERS
 
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
@@ -30,6 +31,12 @@ class _Found:
     benchmarked: Benchmarked
     gates: Gates = NO_GATES
     notes: tuple[str, ...] = ()
+
+
+def forget_figures(run: Path) -> None:
+    """Remove what was measured in a run's folder: it is of models that are not there any more."""
+    for name in (EVALUATION, BENCHMARK, *(name for name, _ in WRITERS.values())):
+        (run / name).unlink(missing_ok=True)
 
 
 def report_on(places: Sequence[Path]) -> Report:
@@ -51,6 +58,9 @@ def report_on(places: Sequence[Path]) -> Report:
     kinds = list(dict.fromkeys(f"{one.task} by {one.main_metric}" for one in judged))
     if len(kinds) > 1:
         raise BenchmarkError(f"the runs were judged as {' and as '.join(kinds)}", hint="report on each by itself")
+    tasks = list(dict.fromkeys(one.benchmarked.task for one in found))
+    if len(tasks) > 1:
+        raise BenchmarkError(f"the times are of {' and of '.join(tasks)}", hint="report on each by itself")
     names = _names(places)
     reports = [_of_one(one, name=name) for one, name in zip(found, names, strict=True)]
     # A run's targets are held against its own teacher and its own control: another run had another hour.

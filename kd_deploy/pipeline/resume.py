@@ -18,9 +18,13 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The memory of a run folder: for each stage, the fingerprint of the inputs it was finished with."""
+    """The memory of a run folder: for each stage, the fingerprint of the inputs it was finished with.
+
+    `outdate` removes from the folder what is of an earlier bundle, once another one stands in its place.
+    """
 
     folder: Path
+    outdate: Callable[[Path], None] = lambda _: None
 
     def forget(self) -> None:
         """Make every stage run again."""
@@ -75,7 +79,9 @@ class Stages:
 
         def replace() -> Bundle:
             require_replaceable(path)
-            return make()
+            made = make()
+            self.outdate(self.folder)
+            return made
 
         return self.once(name, inputs, make=replace, reuse=reuse)
 

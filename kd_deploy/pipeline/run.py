@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kd_deploy.errors import RecipeError, UsageError
 from kd_deploy.files import locked, require_ours, write_text
-from kd_deploy.pipeline.report import RESOLVED
+from kd_deploy.pipeline.report import RESOLVED, forget_figures
 from kd_deploy.pipeline.resume import STATE, Stages
 from kd_deploy.pipeline.running import Running
 from kd_deploy.recipe import Recipe
@@ -49,13 +49,14 @@ def run(
         notes: What the report must say of the data.
 
     Raises:
-        UsageError: The folder holds something else, or a run for another task.
+        UsageError: The folder holds something else, or a run for another task; or torchrun started several processes.
         KDDeployError: Of the stage that failed; what earlier stages wrote stays.
     """
+    _require_one_process()
     require_ours(output, marker=RESOLVED)
     _require_task(output / RESOLVED, recipe.task)
     with locked(output):
-        stages = Stages(output)
+        stages = Stages(output, outdate=forget_figures)
         if fresh:
             stages.forget()
         running = _read(recipe, output, stages)
@@ -67,6 +68,17 @@ def run(
         files = write_report(report, output, formats=recipe.report.formats)
         shutil.rmtree(output / STATE / "work", ignore_errors=True)
     return Ran(folder=output, report=report, files=files)
+
+
+def _require_one_process() -> None:
+    """Refuse to measure where several processes would do so at once."""
+    from kd_deploy.distill import processes
+
+    if processes.count() > 1:
+        raise UsageError(
+            f"run measures in one process, and a launcher started {processes.count()}",
+            hint="train with torchrun ... -m kd_deploy distill, then kd-deploy export, evaluate and benchmark",
+        )
 
 
 def _require_task(resolved: Path, task: str) -> None:

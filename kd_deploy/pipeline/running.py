@@ -1,18 +1,17 @@
 """The stages of a run, in the order in which they need each other."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import PRECISIONS, Bundle
-from kd_deploy.errors import BundleError, ExportError
+from kd_deploy.errors import BenchmarkError, BundleError, ExportError
 from kd_deploy.export.settings import ExportSettings
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
-from kd_deploy.pipeline.fingerprints import first_teacher, signature, start, voices, written_out
+from kd_deploy.pipeline.fingerprints import OF_TEACHING, drawn, first_teacher, signature, start, voices, written_out
 from kd_deploy.pipeline.notes import WORDLESS, judged, notes
 from kd_deploy.pipeline.report import BENCHMARK, EVALUATION
 from kd_deploy.pipeline.resume import Stages
@@ -20,7 +19,7 @@ from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.registry import as_asked, task_of, writes
+from kd_deploy.tasks.registry import as_asked, is_its_own_label, task_of, writes
 from kd_deploy.tasks.splits import Splits
 
 
@@ -163,8 +162,8 @@ class Running:
         from kd_deploy.distill.teacher import make_teacher
 
         teacher = self.recipe.teacher
-        data = written_out(self.recipe.data, without={"test"})
-        inputs = [teacher and written_out(teacher), data, first_teacher(teacher), *self._how_to_write(), self._rows()]
+        length, rows = self.recipe.data.max_length, self._labelled_rows()
+        inputs = [teacher and written_out(teacher), length, first_teacher(teacher), *self._how_to_write(), rows]
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
@@ -179,10 +178,11 @@ class Running:
         from kd_deploy.distill.job import Job
         from kd_deploy.distill.student import distill_student
 
-        taught_by = {"objective", "sequences", "on_policy"} if name == "control" else set[str]()
-        stages = [written_out(stage, without={"control", *taught_by}) for stage in self.recipe.stages]
+        of_teaching = OF_TEACHING if name == "control" else set[str]()
+        stages = [written_out(stage, without={"control", *of_teaching}) for stage in self.recipe.stages]
         student, length = written_out(self.recipe.student), self.recipe.data.max_length
-        inputs = [name, signature(teacher), student, stages, length, *self._how_to_write(), self._rows()]
+        rows = self._labelled_rows() if name == "control" and not self._counts_all_texts() else self._rows()
+        inputs = [name, signature(teacher), student, stages, length, *self._how_to_write(), rows]
         inputs += [start(self.recipe.student)]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
@@ -227,18 +227,23 @@ class Running:
         return [[target.name.name, target.name.precision, *target.signature()] for target in targets]
 
     def _rows(self) -> list[str]:
-        return [*self.splits.learned_from, *self._drawn()]
+        return [*self.splits.learned_from, *drawn(self.recipe.data)]
+
+    def _labelled_rows(self) -> list[str]:
+        return [self.splits.train.sha256, self.splits.validation.sha256, *drawn(self.recipe.data)]
+
+    def _counts_all_texts(self) -> bool:
+        """Whether a control has to do with texts without labels: they say what is right, or which words are kept."""
+        return is_its_own_label(self.splits.labels) or self.recipe.student.vocabulary != "full"
 
     def _judged_rows(self) -> list[str]:
-        return [judged(self.splits)[0].sha256, *self._drawn()]
-
-    def _drawn(self) -> list[str]:
-        """What makes other rows of the same files: another draw, or other columns."""
-        data = self.recipe.data
-        return [str(data.seed), str(data.split), str(data.train_limit), json.dumps(data.columns, sort_keys=True)]
+        return [judged(self.splits)[0].sha256, *drawn(self.recipe.data)]
 
 
 def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:
     if not path.is_file():
         raise BundleError(f"{path} is gone")
-    return measurement_store.load(path, kind)
+    try:
+        return measurement_store.load(path, kind)
+    except BenchmarkError as error:
+        raise BundleError(str(error)) from error

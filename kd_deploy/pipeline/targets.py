@@ -50,7 +50,8 @@ class Target:
         Args:
             provider: cpu, cuda, or any other that onnxruntime has here.
             threads: Threads of one run.
-            must_run: Whether a missing provider is an error; else the target is reported as not measured.
+            must_run: Whether a missing provider, or a process that dies, is an error; else the target is reported as
+                not measured.
         """
         return TargetSpec(
             target=self.name,
@@ -60,6 +61,7 @@ class Target:
             size_bytes=self.size_bytes,
             parameters=self.parameters,
             reason=self._missing(provider, must_run=must_run),
+            must_run=must_run,
         )
 
     def signature(self) -> list[object]:

@@ -52,6 +52,11 @@ class TaskData(Section):
     columns: dict[str, str] = Field({}, description="Task column: name in the file. Only where they differ.")
     seed: Seed = Field(0, description="Of the split that is held back, and of what is drawn.")
 
+    @field_validator("unlabeled", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str | dict) else value
+
     @model_validator(mode="after")
     def _split_once(self) -> Self:
         if self.split is None:
@@ -69,8 +74,3 @@ class Data(TaskData):
     max_length: Annotated[int, Field(ge=4)] = Field(
         128, description="Tokens; longer inputs are cut, or read in overlapping pieces where the task is about tokens."
     )
-
-    @field_validator("unlabeled", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str | dict) else value

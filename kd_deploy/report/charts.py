@@ -173,9 +173,10 @@ def _quieten(axes: "Axes") -> None:
 
 
 def _label(target: Target, report: Report) -> str:
+    name = target.name.encode("utf-8", "replace").decode()  # a folder's name may be no UTF-8
     if len({(one.provider, one.threads) for one in report.targets}) == 1:
-        return target.name
-    return f"{target.name} ({target.provider}, threads {target.threads})"
+        return name
+    return f"{name} ({target.provider}, threads {target.threads})"
 
 
 def _svg(figure: "Figure", *, prefix: str) -> str:

@@ -77,6 +77,8 @@ def _entry(target: Target, against: str | None, *, ratios: Mapping[str, Ratio], 
 
 def share_kept(student: float | None, teacher: float | None, *, metric: str) -> Ratio:
     """How much of the teacher's score a student keeps: of a perplexity, the teacher's over the student's."""
+    if teacher is not None and teacher < 0:  # a correlation: less of it would be more
+        return Ratio(value=None, reason=f"the teacher's {metric} is below zero")
     if metric in LOWER_IS_BETTER:
         return ratio(teacher, student, what=metric)
     return ratio(student, teacher, what=metric)

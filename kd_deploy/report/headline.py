@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from kd_deploy.measurement import LOWER_IS_BETTER
 from kd_deploy.report.cells import Cell, percent, points, ratio_text, words
-from kd_deploy.report.model import Comparison, Report
+from kd_deploy.report.model import Comparison, Difference, Report
 from kd_deploy.report.roles import judged_student, main_quality
 
 
@@ -27,7 +27,7 @@ def headline_text(report: Report) -> str:
 
 
 def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
-    taught = report.differences[0] if report.differences else None
+    taught = _difference(compared, report)
     if compared.against is None and taught is None:
         yield words("No teacher is in this report: its figures stand side by side.")
         return
@@ -37,6 +37,12 @@ def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
     yield words(f"{compared.target} has no teacher beside it; what one taught it adds ")
     yield points(taught.points)
     yield words(f" points of {taught.metric} to labels alone.")
+
+
+def _difference(compared: Comparison, report: Report) -> Difference | None:
+    """What the teacher added in the same run."""
+    run = compared.target.rpartition("/")[0]
+    return next((one for one in report.differences if one.student.rpartition("/")[0] == run), None)
 
 
 def _clauses(compared: Comparison, metric: str) -> Iterator[tuple[Cell, ...]]:
@@ -70,8 +76,7 @@ def _harm(compared: Comparison, report: Report) -> Iterator[Cell]:
     teacher = next((one for one in report.targets if one.name == compared.against), None)
     if main_quality(teacher, report.main_metric) == 0:
         yield words(f" The {compared.against}'s {report.main_metric} is 0: there was nothing to learn.", state="failed")
-    same = compared.target.rpartition("/")[0]
-    taught = next((one for one in report.differences if one.student.rpartition("/")[0] == same), None)
+    taught = _difference(compared, report)
     if taught and taught.points is not None and taught.high is not None and taught.high < 0:
         lost = f" Distillation cost it {-taught.points:.2f} points of {taught.metric}: on labels alone it is better."
         yield words(lost, state="failed")

@@ -17,6 +17,7 @@ ALIKE = {  # how two models' answers to the same rows are compared
     "text2text": "how alike the target's texts are to the teacher's: 1 where they are equal, else their chrF",
     "text-generation": "the share of tokens after which the target says the same next one as the teacher",
 }
+POINTS_OF_LOGARITHMS = "A point of {metric} is a hundredth of its natural logarithm; more points are better."
 READING = (
     (
         "p50 ms is the median time from a text to its answer, one text at a time, tokenising included; "
@@ -50,6 +51,7 @@ def reading(report: Report) -> tuple[str, ...]:
             "times, the same rows for every target, and the middle of the results is kept."
         ),
         f"agreement is {ALIKE[report.task]}.",
+        *((POINTS_OF_LOGARITHMS.format(metric=metric),) if metric in LOWER_IS_BETTER else ()),
         *READING,
     )
 

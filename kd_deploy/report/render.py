@@ -1,6 +1,6 @@
 """A report on disk, in as many forms as are asked for; each one is written whole or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +19,15 @@ WRITERS: dict[Format, tuple[str, Callable[[Report], str]]] = {
 
 
 def write_report(
-    report: Report, folder: Path, *, formats: Sequence[Format] = ("html", "md", "json")
+    report: Report,
+    folder: Path,
+    *,
+    formats: Sequence[Format] = ("html", "md", "json"),
+    keep: Collection[Path] = (),
 ) -> tuple[Path, ...]:
     """Write the report into a folder; the paths of its files, in the order of `formats`.
 
-    An earlier report there in another form is removed: it would say something else.
+    An earlier report there in another form is removed, unless it is one of `keep`: it would say something else.
 
     All forms are made before the first is written: a missing package leaves nothing half done.
 
@@ -34,7 +38,9 @@ def write_report(
     texts = {folder / name: make(report) for name, make in (WRITERS[one] for one in formats)}
     for path, text in texts.items():
         write_text(path, text)
+    kept = {path.resolve() for path in keep}
     for name, _ in WRITERS.values():
-        if folder / name not in texts:
-            (folder / name).unlink(missing_ok=True)
+        stale = folder / name
+        if stale not in texts and stale.resolve() not in kept:
+            stale.unlink(missing_ok=True)
     return tuple(texts)

@@ -13,8 +13,9 @@ def find_teacher(targets: Sequence[Target]) -> str | None:
 
 
 def judged_student(targets: Sequence[Target]) -> Target | None:
-    """The target that gates and headline speak of: the last student, in the first form it was measured in."""
+    """The target that gates and headline speak of: the last student that was judged, as it was measured first."""
     students = [one for one in targets if one.role == "student"]
+    students = [one for one in students if one.quality] or students
     return next((one for one in students if one.name == students[-1].name), None)
 
 

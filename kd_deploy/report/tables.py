@@ -16,7 +16,7 @@ def summary_table(report: Report) -> Table:
     Provider and threads have columns only where they differ between targets.
     """
     compared = {(one.target, one.provider, one.threads): one for one in report.comparison}
-    many_places = len({(one.provider, one.threads) for one in report.targets}) > 1
+    many_places = _many_places(report)
     return Table(
         title="Targets",
         columns=(
@@ -70,7 +70,7 @@ def gates_table(report: Report) -> Table:
 def _summary_row(target: Target, compared: Comparison | None, *, report: Report, many_places: bool) -> tuple[Cell, ...]:
     why = target.reason
     quality = target.quality.get(report.main_metric) if target.quality else None
-    place = (cells.words(target.provider or cells.NOT_MEASURED), cells.whole(target.threads, why))
+    place = _where(target.provider, target.threads, why)
     return (
         cells.words(target.name, state=target.role),
         cells.words(target.precision),
@@ -103,12 +103,18 @@ def _is_share(report: Report) -> bool:
 
 
 def _comparison(report: Report) -> Table:
+    many_places = _many_places(report)
     return Table(
         title="Against the teacher",
-        columns=("target", "against", "retained", "low", "high", "speedup", "smaller", "memory ratio"),
+        columns=(
+            "target",
+            *(("provider", "threads") if many_places else ()),
+            *("against", "retained", "low", "high", "speedup", "smaller", "memory ratio"),
+        ),
         rows=tuple(
             (
                 cells.words(one.target),
+                *(_where(one.provider, one.threads, one.reason) if many_places else ()),
                 cells.words(one.against or cells.NOT_MEASURED),
                 cells.percent(one.retained, one.reason),
                 cells.percent(one.retained_low, one.reason),
@@ -141,12 +147,11 @@ def _changes(report: Report) -> Table:
     since = f"Against the report of {report.baseline.created}" if report.baseline else ""
     return Table(
         title=since,
-        columns=("target", "provider", "threads", "metric", "points", "time", "size"),
+        columns=("target", "provider", "threads", "metric", "points", "time, now ÷ then", "size, now ÷ then"),
         rows=tuple(
             (
                 cells.words(one.target),
-                cells.words(one.provider or cells.NOT_MEASURED),
-                cells.whole(one.threads, one.reason),
+                *_where(one.provider, one.threads, one.reason),
                 cells.words(one.metric),
                 cells.points(one.quality_points, one.reason),
                 cells.times(one.p50_ratio, one.reason),
@@ -220,6 +225,9 @@ def _start(target: Target) -> Sequence[float | None]:
 def _not_measured(report: Report) -> Table:
     reasons = [(one.name, one.reason) for one in report.targets if one.reason]
     reasons += [(one.target, one.reason) for one in report.comparison if one.reason]
+    reasons += [(one.student, one.reason) for one in report.differences if one.reason]
+    reasons += [(one.target, one.reason) for one in (report.baseline.changes if report.baseline else ()) if one.reason]
+    reasons += [(one.target or one.name, one.reason) for one in report.gates if one.reason]
     shapes = [(one.name, shape.reason) for one in report.targets for shape in one.latency or () if shape.reason]
     every = dict.fromkeys(reasons + shapes)
     return Table(
@@ -230,5 +238,12 @@ def _not_measured(report: Report) -> Table:
 
 
 def _place(target: Target) -> tuple[Cell, ...]:
-    provider = cells.words(target.provider or cells.NOT_MEASURED)
-    return (cells.words(target.name, state=target.role), provider, cells.whole(target.threads, target.reason))
+    return (cells.words(target.name, state=target.role), *_where(target.provider, target.threads, target.reason))
+
+
+def _where(provider: str | None, threads: int | None, reason: str | None) -> tuple[Cell, Cell]:
+    return (cells.words(provider or cells.NOT_MEASURED), cells.whole(threads, reason))
+
+
+def _many_places(report: Report) -> bool:
+    return len({(one.provider, one.threads) for one in report.targets}) > 1

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kd_deploy.bundle import WHOLE, Bundle
-from kd_deploy.errors import BundleError
+from kd_deploy.bundle import MANIFEST, WHOLE, Bundle
+from kd_deploy.errors import BundleError, KDDeployWarning
 from kd_deploy.generation import Generation
 from kd_deploy.machine import this_machine
 from kd_deploy.runtime.generation.first_token import FirstToken
@@ -23,6 +23,7 @@ from kd_deploy.tasks.task import LabelSpace
 from kd_deploy.tasks.writing import Decoder
 
 GENERATION = "generation_config.json"
+POSITIONS_AFTER_PAD = ("roberta", "camembert", "mpnet")  # these families count positions from pad + 1
 
 
 def load(
@@ -67,6 +68,7 @@ def _warn_of_saturation(bundle: Bundle, precision: str) -> None:
     warnings.warn(
         f"{bundle.path}: {precision} was made on a processor with VNNI, and this one has none: sums of products may "
         "saturate and answers differ; export it again here, or take fp32",
+        KDDeployWarning,
         stacklevel=3,
     )
 
@@ -75,12 +77,17 @@ def open_encoder(bundle: Bundle) -> Encoder:
     """The encoder of a bundle: its tokenizer, its length limit, its way to pad."""
     config = _read(bundle, "config.json")
     generation = _read(bundle, GENERATION) if GENERATION in bundle.manifest.files else {}
-    pad_id = config.get("pad_token_id")
+    pad_id, room, limit = config.get("pad_token_id"), positions_in(config), bundle.manifest.max_length
     if not isinstance(pad_id, int):
         raise BundleError(f"{bundle.path / 'config.json'} names no pad_token_id", hint="make the bundle again")
+    if room is not None and limit > room:
+        raise BundleError(
+            f"{bundle.path / MANIFEST} says max_length {limit}, and the model has {room} positions",
+            hint="make the bundle again",
+        )
     return Encoder.from_file(
         bundle.file("tokenizer.json"),
-        max_length=bundle.manifest.max_length,
+        max_length=limit,
         pad_id=pad_id,
         padding_side=bundle.manifest.padding_side,
         marks=marks_in(config, generation),
@@ -104,7 +111,10 @@ def room_of(bundle: Bundle) -> int | None:
 def positions_in(config: Mapping[str, Any]) -> int | None:
     """Tokens that a model of this config has positions for; None: any number."""
     found = (config.get(name) for name in ("max_position_embeddings", "n_positions"))
-    return next((one for one in found if isinstance(one, int)), None)
+    room = next((one for one in found if isinstance(one, int) and one > 0), None)
+    if room is None or not any(family in str(config.get("model_type")) for family in POSITIONS_AFTER_PAD):
+        return room
+    return room - int(config.get("pad_token_id") or 0) - 1
 
 
 def _read(bundle: Bundle, name: str) -> dict[str, Any]:

@@ -189,6 +189,7 @@ class Predictor:
         return self._writer
 
     def _answers(self, inputs: Sequence[TextInput], *, first: int) -> list[Any]:
+        _check(inputs, first=first)
         read = self.write(inputs, first=first) if self._writer else self.read(inputs)
         return list(self._task.answers(read, self.labels))
 
@@ -206,10 +207,10 @@ class Predictor:
         return unpadded(whole, encoded, padding_side=self._encoder.padding_side)
 
 
-def _check(inputs: Sequence[TextInput]) -> None:
+def _check(inputs: Sequence[TextInput], *, first: int = 0) -> None:
     if isinstance(inputs, str):
         raise UsageError("predict takes a list of texts, not one text", hint="write predict([text])")
-    for position, one in enumerate(inputs):
+    for position, one in enumerate(inputs, start=first):
         pair = isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)  # noqa: PLR2004
         if not isinstance(one, str) and not pair:
             raise UsageError(

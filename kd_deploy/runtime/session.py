@@ -1,6 +1,6 @@
 """An ONNX graph that is open: providers by name, threads from the cgroup, no memory kept back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,22 @@ class OrtRunner:
         self._session = open_session(graph, provider=provider, threads=threads)
         self._input_names = tuple(one.name for one in self._session.get_inputs())
         self._output_names = [one.name for one in self._session.get_outputs()]
+        self._input_types = {one.name: str(one.type) for one in self._session.get_inputs()}
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the arrays that the graph takes."""
         return self._input_names
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the arrays that the graph gives."""
+        return tuple(self._output_names)
+
+    @property
+    def input_types(self) -> Mapping[str, str]:
+        """What onnxruntime calls the types of the arrays that the graph takes."""
+        return self._input_types
 
     def run(self, batch: Batch) -> Outputs:
         """One forward pass over a padded batch [B, S]."""
@@ -115,5 +126,5 @@ def _short(full: str) -> str:
 
 def _provider_hint(name: str, have: Sequence[str]) -> str:
     if name.lower() in ("cuda", "tensorrt"):
-        return "pip uninstall onnxruntime && pip install 'kd-deploy[gpu]'"
+        return "pip uninstall -y onnxruntime && pip install --force-reinstall --no-deps onnxruntime-gpu"
     return f"choose one of: {', '.join(have)}"

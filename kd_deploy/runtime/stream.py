@@ -22,7 +22,7 @@ def as_they_come(inputs: Iterable[TextInput]) -> Iterator[list[TextInput]]:
     try:
         while not ended:
             waiting = arriving.take()
-            texts = [one for one in waiting if one is not None]
+            texts = [one for one in waiting if not isinstance(one, _End)]
             ended = len(texts) < len(waiting)
             if texts:
                 yield texts
@@ -32,13 +32,18 @@ def as_they_come(inputs: Iterable[TextInput]) -> Iterator[list[TextInput]]:
         raise arriving.failure
 
 
+class _End:
+    # What is put behind the last input; None may be an input, and a wrong one.
+    pass
+
+
 class _Arriving:
-    # What one thread reads and another takes; None is put behind the last input.
+    # What one thread reads and another takes.
 
     def __init__(self) -> None:
         self.left = threading.Event()
         self.failure: BaseException | None = None
-        self._queue: queue.Queue[TextInput | None] = queue.Queue(maxsize=MOST_WAITING)
+        self._queue: queue.Queue[TextInput | _End] = queue.Queue(maxsize=MOST_WAITING)
 
     def read(self, inputs: Iterable[TextInput]) -> None:
         try:
@@ -47,15 +52,15 @@ class _Arriving:
                     return
         except BaseException as error:  # noqa: BLE001 - raised again where the answers are made
             self.failure = error
-        self._put(None)
+        self._put(_End())
 
-    def take(self) -> list[TextInput | None]:
+    def take(self) -> list[TextInput | _End]:
         found = [self._queue.get()]
         while not self._queue.empty():
             found.append(self._queue.get())
         return found
 
-    def _put(self, one: TextInput | None) -> bool:
+    def _put(self, one: TextInput | _End) -> bool:
         # Whether anybody still waits for it.
         while not self.left.is_set():
             try:

@@ -1,7 +1,7 @@
 """Texts to arrays: the one road that training, evaluation and serving share."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,16 @@ class Encoder:
     pad_id: int
     padding_side: str = "right"
     marks: Marks = UNMARKED
+    _uncut: list[Tokenizer] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def uncut(self) -> Tokenizer:
+        """The tokenizer without a limit: a copy, for threads share the encoder's own, made when it is first needed."""
+        if not self._uncut:
+            copy = Tokenizer.from_str(self.tokenizer.to_str())
+            copy.no_truncation()
+            self._uncut.append(copy)
+        return self._uncut[0]
 
     @classmethod
     def from_file(
@@ -74,10 +84,7 @@ class Encoder:
         Raises:
             BundleError: The file is not a tokenizer.
         """
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception, for a missing file and a broken one alike
-            raise BundleError(f"{path} is not a tokenizer: {error}", hint="save the tokenizer again") from error
+        tokenizer = open_tokenizer(path)
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
         return cls(tokenizer=tokenizer, max_length=max_length, pad_id=pad_id, padding_side=padding_side, marks=marks)
@@ -106,8 +113,23 @@ class Encoder:
         return utf8(first[:limit]), None if second is None else utf8(second[:limit])
 
     def collate(self, encoded: Sequence[Encoded], *, input_names: Sequence[str]) -> Batch:
-        """Arrays [B, S] of the names that a model takes, padded to the longest input."""
+        """Arrays [B, S] of the names that a model takes, padded to the longest input.
+
+        A text without any token is one padding token, alone and among others, for models read one at least.
+        """
         return {name: _padded(encoded, name, self) for name in input_names}
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a tokenizer.json.
+
+    Raises:
+        BundleError: The file is not a tokenizer.
+    """
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception, for a missing file and a broken one alike
+        raise BundleError(f"{path} is not a tokenizer: {error}", hint="save the tokenizer again") from error
 
 
 def utf8(text: str) -> str:
@@ -121,22 +143,22 @@ def utf8(text: str) -> str:
 
 def _padded(encoded: Sequence[Encoded], name: str, encoder: Encoder) -> NDArray[np.int64]:
     if len(encoded) == 1:  # the common way of a server
-        return np.array([_values(encoded[0], name)], dtype=np.int64)
-    longest = max(len(one) for one in encoded)
+        return np.array([_values(encoded[0], name, encoder.pad_id)], dtype=np.int64)
+    longest = max(1, *(len(one) for one in encoded))
     out = np.full((len(encoded), longest), encoder.pad_id if name == "input_ids" else 0, dtype=np.int64)
     for row, one in enumerate(encoded):
-        values = _values(one, name)
+        values = _values(one, name, encoder.pad_id)
         if encoder.padding_side == "right":
-            out[row, : len(one)] = values
+            out[row, : len(values)] = values
         else:
-            out[row, longest - len(one) :] = values
+            out[row, longest - len(values) :] = values
     return out
 
 
-def _values(one: Encoded, name: str) -> list[int]:
+def _values(one: Encoded, name: str, pad_id: int) -> list[int]:
     if name == "attention_mask":
-        return [1] * len(one)
-    return one.ids if name == "input_ids" else one.type_ids
+        return [1] * (len(one) or 1)
+    return (one.ids or [pad_id]) if name == "input_ids" else (one.type_ids or [0])
 
 
 def unpadded(

@@ -174,11 +174,11 @@ def _prediction(reading: Sequence[Reading]) -> Prediction:
 
 def _answer(reading: Sequence[Reading]) -> Fillings:
     text, places, seen = "", [], set[int]()
+    drawn = not any(one.piece.hidden and UNKNOWN in one.piece.hidden.ids for one in reading)
     for one in reading:
-        hidden = one.piece.hidden
-        drawn = hidden is None or UNKNOWN not in hidden.ids
+        hidden, start = one.piece.hidden, one.piece.start
         # Where words were hidden here, characters are no longer where they were in the whole text.
-        before = (f"{text} " if text else "") if drawn else text[: one.piece.start]
+        before = (f"{text} " if text else "") if drawn else text[:start].ljust(start)
         text = before + str(one.piece.input)
         if hidden is None:
             continue

@@ -225,7 +225,8 @@ def _answer(readings: Sequence[Reading]) -> Answer:
     for reading in readings:
         for span, score in _spans(reading):
             spans[span] = max(score, spans.get(span, score))
-    logits = np.array([min(float(reading.logits[0].sum()) for reading in readings), *spans.values()])
+    none = min((float(one.logits[0].sum()) for one in readings if len(one.logits)), default=0.0)  # at the first token
+    logits = np.array([none, *spans.values()])
     raised = np.exp(logits - logits.max())
     no_answer, *scores = (raised / raised.sum()).tolist()
     pairs = zip(scores, spans, strict=True)

@@ -108,10 +108,8 @@ def slices(inputs: Sequence[str], encoder: Encoder) -> list[Piece]:
     long = _long(inputs, encoder)
     if not long:
         return whole(inputs)
-    tokenizer = Tokenizer.from_str(encoder.tokenizer.to_str())  # threads share the encoder's own
-    tokenizer.no_truncation()
-    room = max(1, encoder.max_length - tokenizer.num_special_tokens_to_add(False))
-    slicer = _Slicer(tokenizer, room, encoder.max_length * CHARACTERS_PER_TOKEN)
+    room = max(1, encoder.max_length - encoder.uncut.num_special_tokens_to_add(False))
+    slicer = _Slicer(encoder.uncut, room, encoder.max_length * CHARACTERS_PER_TOKEN)
     return [
         Piece(row, part, start)
         for row, text in enumerate(inputs)

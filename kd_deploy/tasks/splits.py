@@ -69,10 +69,15 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
         validation = task.read_examples(read(data, data.validation, task=task, split="validation"), labels)
     for other in (validation, *((test,) if test else ())):
         _require_one_form(other.inputs, train, source=other.source, task=task)
-    return Splits(train=train, validation=validation, test=test, unlabeled=_read_unlabeled(data, train, task=task))
+    held_back = frozenset((*validation.inputs, *(test.inputs if test else ())))
+    unlabeled = _read_unlabeled(data, train, task=task, held_back=held_back)
+    return Splits(train=train, validation=validation, test=test, unlabeled=unlabeled)
 
 
-def _read_unlabeled(data: TaskData, train: Examples, *, task: Task) -> tuple[TextInput, ...]:
+def _read_unlabeled(
+    data: TaskData, train: Examples, *, task: Task, held_back: frozenset[TextInput]
+) -> tuple[TextInput, ...]:
+    """The texts without labels, each once; one by which a student is judged is none to learn from."""
     found: list[TextInput] = []
     for one in data.unlabeled:
         own = one if isinstance(one, Unlabeled) else None
@@ -81,7 +86,7 @@ def _read_unlabeled(data: TaskData, train: Examples, *, task: Task) -> tuple[Tex
         inputs = read_inputs(source, columns=columns, task=task, split="train")
         _require_one_form(inputs, train, source=source, task=task)
         found += _sentences(inputs, source) if data.unlabeled_as == "sentences" else inputs
-    found = list(dict.fromkeys(found))
+    found = [one for one in dict.fromkeys(found) if one not in held_back]
     if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
         return tuple(found)
     return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret

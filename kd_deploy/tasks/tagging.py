@@ -171,7 +171,7 @@ def text_of(readings: Sequence[Reading]) -> str:
     pieces = [one.piece for one in readings]
     steps = [(one, later.start - one.start) for one, later in pairwise(pieces)]
     parts = [cast("str", one.input)[:step].ljust(step) for one, step in steps]
-    return "".join([*parts, cast("str", pieces[-1].input)])
+    return "".join([" " * pieces[0].start, *parts, cast("str", pieces[-1].input)])
 
 
 def tags_of_tokens(tokens: Tokens, tagged: Tagged, *, names: Sequence[str], start: int) -> NDArray[np.int64]:

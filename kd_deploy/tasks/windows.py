@@ -139,9 +139,7 @@ def windows(inputs: Sequence[TextInput], encoder: Encoder) -> list[Piece]:
     long = [row for rows in _blocks(range(len(inputs))) for row in _long(rows, inputs, encoder)]
     cut: dict[int, list[Piece]] = {}
     if long:
-        tokenizer = Tokenizer.from_str(encoder.tokenizer.to_str())  # threads share the encoder's own
-        tokenizer.no_truncation()
-        cutter = _Cutter(tokenizer, encoder.max_length, encoder.max_length * CHARACTERS_PER_TOKEN)
+        cutter = _Cutter(encoder.uncut, encoder.max_length, encoder.max_length * CHARACTERS_PER_TOKEN)
         for rows in _blocks(long):
             texts = cutter.read(text for row in rows for text in _texts(inputs[row]))
             cut |= {row: list(cutter.pieces(row, inputs[row], texts=texts)) for row in rows}

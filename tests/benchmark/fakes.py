@@ -52,6 +52,17 @@ def open_fake(max_length: int = 64, log: str | None = None, logged_as: str = "")
     return CountingAnswerer(max_length=max_length, log=Path(log) if log else None, name=logged_as)
 
 
+class Doomed(CountingAnswerer):
+    """One whose process dies with its second call."""
+
+    def predict(self, inputs: Sequence[str | tuple[str, str]]) -> list[str]:
+        return super().predict(["die"] if self.calls else inputs)
+
+
+def open_doomed() -> CountingAnswerer:
+    return Doomed()
+
+
 def open_noisy() -> CountingAnswerer:
     print("a library says hello")  # noqa: T201
     os.write(1, b'{"error": "from C"}\n')

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -127,3 +128,14 @@ def test_a_file_that_is_no_benchmark_is_named_with_its_first_fault(tmp_path: Pat
 def test_a_file_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="there is no file"):
         measurement_store.load(tmp_path / "none.json", Benchmarked)
+
+
+def test_a_target_that_need_not_run_and_dies_is_not_measured() -> None:
+    doomed = replace(spec("open_doomed", name="teacher"), must_run=False)
+
+    made = benchmark([doomed, spec()], task=TASK, inputs=INPUTS, settings=settings(), command="")
+
+    teacher, student = made.targets
+    assert teacher.end_to_end is None
+    assert "teacher: the process that measured it ended with exit code 3" in str(teacher.reason)
+    assert student.reason is None

@@ -251,3 +251,69 @@ def test_a_report_says_how_many_of_its_texts_were_trained_on(desk: Path, ran: Pa
 
     notes = " ".join(read_json(copied / "report.json")["notes"])
     assert f"{again_there} of the 43 texts of this report stand in the training texts too" in notes
+
+
+def test_export_to_the_bundle_itself_is_export_in_place(copied: Path, cli: Cli) -> None:
+    bundle = copied / "student"
+
+    assert cli("export", bundle, "--onnx", "--output", bundle).code == 0
+
+    assert list(Bundle.open(bundle).manifest.graphs) == ["fp32", "int8"]
+
+
+@pytest.mark.parametrize(("name", "stage"), [("evaluation", "evaluate"), ("benchmark", "benchmark")])
+def test_figures_that_are_damaged_are_made_again(copied: Path, cli: Cli, name: str, stage: str) -> None:
+    (copied / f"{name}.json").write_text("{", encoding="utf-8")
+
+    code, told = again(cli, copied)
+
+    assert code == 0
+    assert f"{stage}: made again" in told
+
+
+def test_figures_of_a_student_that_is_gone_are_gone_too(
+    copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> Bundle:
+        raise ExportError("no graph today")
+
+    monkeypatch.setattr(running, "export_made", failing)
+
+    assert again(cli, copied, "distill.epochs=1")[0] == 6
+    assert not [name for name in ("evaluation.json", "benchmark.json", "report.json") if (copied / name).exists()]
+    assert cli("report", copied, "--output", copied / "other").code == 2
+
+
+def test_texts_without_labels_are_no_reason_to_train_teacher_and_control_again(
+    copied: Path, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.jsonl").write_text('{"text": "a long story of people in town"}\n', encoding="utf-8")
+
+    code, told = again(cli, copied, f"data.unlabeled={tmp_path / 'texts.jsonl'}")
+
+    assert code == 0
+    assert "teacher: nothing changed, reused" in told
+    assert "control: nothing changed, reused" in told
+    assert "student: nothing changed, reused" not in told
+
+
+def test_a_launcher_of_several_processes_is_refused(copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    code, told = again(cli, copied)
+
+    assert code == 2
+    assert "a launcher started 2" in told
+
+
+def test_a_report_that_was_read_is_not_removed(copied: Path, cli: Cli, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert cli("report", copied, "--output", report).code == 0
+    (copied / "report.md").unlink()
+
+    told = cli("report", copied, "--baseline", report / "report.json", "--output", report, "--formats", "html")
+
+    assert told.code == 0
+    assert {path.name for path in report.iterdir()} == {"report.html", "report.json"}
+    assert cli("report", copied, "--output", copied, "--formats", "md").code == 0
+    assert {path.name for path in copied.glob("report.*")} == {"report.md", "report.json"}

@@ -1,6 +1,7 @@
 """Active distillation: the budget is kept, no text is asked about twice, and the answers alone are learned from."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import teachers as teachers_module
+from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import told
-from tests.distill.test_student import SHARED, job
+from tests.distill.test_student import SHARED, TRAIN, UNLABELED, job, same
 
 STUDENTS = ({"architecture": "transformer", "layers": 2}, {"architecture": "bilstm", "hidden_size": 8, "head_size": 8})
 
@@ -83,3 +85,35 @@ def test_what_cannot_be_asked_in_rounds_is_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 8}, objective=objective)
+
+
+def test_more_rounds_than_texts_to_ask_about_are_as_many_as_these(tmp_path: Path, bert_bundle: Bundle) -> None:
+    several = job(tmp_path / "work", SHARED | {"active": {"budget": 100, "rounds": 5}}, student=STUDENTS[1])
+    splits = replace(several.splits, train=TRAIN.some(range(2)), unlabeled=UNLABELED[:1])
+
+    made = distill_student(replace(several, splits=splits), bert_bundle, tmp_path / "made")
+
+    assert [one.asked for one in made.manifest.training[0].rounds] == [1, 2, 3]
+
+
+def test_rounds_that_are_over_are_not_trained_again(
+    tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"active": {"budget": 20, "rounds": 3, "strategy": "margin"}, "objective": [{"term": "soft_targets"}]}
+    whole = distilled(tmp_path / "whole", bert_bundle, STUDENTS[0], **settings)
+    plain, trained = Job.train, list[str]()
+
+    def broken_off(self: Job, *args: Any, what: str, **rest: Any) -> dict[str, float]:
+        trained.append(what)
+        if what.endswith("round 3") and trained.count(what) == 1:
+            raise KeyboardInterrupt
+        return plain(self, *args, what=what, **rest)
+
+    monkeypatch.setattr(Job, "train", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(tmp_path, bert_bundle, STUDENTS[0], **settings)
+    again = distilled(tmp_path, bert_bundle, STUDENTS[0], **settings)
+
+    assert trained == [f"student round {number}" for number in (1, 2, 3, 3)]
+    assert same(whole, again)
+    assert whole.manifest.training[0].rounds == again.manifest.training[0].rounds

@@ -14,6 +14,7 @@ from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model, save_model
 from kd_deploy.distill.scratch_writers import write_scratch_writer
 from kd_deploy.distill.tokenizer_files import max_positions, pad_id_of, tokenizer_file
+from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
 from kd_deploy.errors import BundleError
 from kd_deploy.recipe import ScratchModel
 from tests import tiny
@@ -340,3 +341,43 @@ def test_a_head_without_weights_is_not_filled_with_random_numbers(checkpoint: Pa
     with pytest.raises(BundleError, match=r"lacks the weight classifier\.bias"):
         load_model(copy)
     assert load_model(copy, labels=tiny.SINGLE) is not None
+
+
+def test_an_encoder_decoder_that_classifies_answers_as_transformers_says(checkpoint: Path, tmp_path: Path) -> None:
+    from transformers import BartConfig, BartForSequenceClassification
+
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    tokens = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    config = BartConfig(vocab_size=200, encoder_attention_heads=2, decoder_attention_heads=2, **sizes, **tokens)
+    config.id2label = {0: "bad", 1: "good"}
+    torch.manual_seed(0)
+    model = BartForSequenceClassification(config).eval()
+    shutil.copyfile(checkpoint / "tokenizer.json", tmp_path / "tokenizer.json")
+    model.save_pretrained(tmp_path)
+    encoder = open_encoder(tmp_path, max_length=24)
+    batch = encoder.collate([encoder.encode("a great film")], input_names=("input_ids", "attention_mask"))
+
+    runner = TorchRunner(load_model(tmp_path))
+
+    assert runner.input_names == ("input_ids", "attention_mask")
+    with torch.no_grad():
+        wanted = model(**{name: torch.from_numpy(value) for name, value in batch.items()}).logits
+    torch.testing.assert_close(torch.from_numpy(runner.run(batch)["logits"]), wanted)
+
+
+def test_a_classifier_that_names_no_pad_token_reads_batches(checkpoint: Path, tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    config = GPT2Config(vocab_size=200, n_embd=16, n_layer=1, n_head=2, n_positions=32, eos_token_id=3, bos_token_id=3)
+    config.id2label = {0: "bad", 1: "good"}
+    assert config.pad_token_id is None
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    shutil.copyfile(checkpoint / "tokenizer.json", tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "[none]"}')
+    encoder, runner = open_encoder(tmp_path, max_length=24), TorchRunner(load_model(tmp_path))
+    texts = [encoder.encode(text) for text in ("a great film", "an awful story of people in town")]
+
+    together = runner.run(encoder.collate(texts, input_names=runner.input_names))["logits"]
+
+    alone = runner.run(encoder.collate(texts[:1], input_names=runner.input_names))["logits"]
+    torch.testing.assert_close(torch.from_numpy(together[:1]), torch.from_numpy(alone))

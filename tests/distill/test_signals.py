@@ -276,7 +276,9 @@ def test_a_live_teacher_says_what_the_cache_holds(ask: Asked, monkeypatch: pytes
 def test_layers_are_kept_only_within_the_limit(tmp_path: Path, limit_gb: float, expected: bool) -> None:
     shape = Shape(name="bert", depth=4, width=32, embedding_width=32, heads=4)
 
-    room = fits(shape, names=("hidden.0", "logits"), tokens=1000, limit_gb=limit_gb, cache=tmp_path / "not" / "yet")
+    room = fits(
+        shape, names=("hidden.0", "logits"), tokens=1000, new=1000, limit_gb=limit_gb, cache=tmp_path / "not" / "yet"
+    )
 
     assert room is expected
 
@@ -284,7 +286,7 @@ def test_layers_are_kept_only_within_the_limit(tmp_path: Path, limit_gb: float, 
 def test_logits_are_always_kept(tmp_path: Path) -> None:
     shape = Shape(name="bert", depth=4, width=32, embedding_width=32, heads=4)
 
-    assert fits(shape, names=("logits",), tokens=10**9, limit_gb=0.0, cache=tmp_path)
+    assert fits(shape, names=("logits",), tokens=10**9, new=10**9, limit_gb=0.0, cache=tmp_path)
 
 
 def test_the_teacher_is_left_in_the_mode_it_was_in(ask: Asked) -> None:

@@ -1,5 +1,7 @@
 """A student through its stages: each begins where the last ended, and one that is over is not run again."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from kd_deploy.distill.stages import control_of
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.students.build import check_student, usual_rate
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.errors import RecipeError, TrainingError
+from kd_deploy.errors import BundleError, RecipeError, TrainingError
 from kd_deploy.manifest import told
 from kd_deploy.recipe import BilstmStudent, Distill, Recipe, StaticStudent, TransformerStudent
 from kd_deploy.tasks.splits import Splits
@@ -204,3 +206,44 @@ def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:
 
     for rate, students in rates.items():
         assert [usual_rate(one, teacher, task="text-classification") for one in students] == [rate] * len(students)
+
+
+def test_a_checkpoint_to_start_from_is_held_against_the_terms_and_the_lengths(
+    tmp_path: Path, bert_bundle: Bundle, checkpoint: Path
+) -> None:
+    def refused(start: Path, **sections: Any) -> str:
+        document = {
+            "version": 1,
+            "task": "text-classification",
+            "data": {"max_length": tiny.MAX_LENGTH},
+            "teacher": {"model": str(checkpoint)},
+            "student": {"architecture": "transformer", "init": str(start)},
+        }
+        with pytest.raises(RecipeError) as caught:
+            check_recipe(Recipe.of(document | sections))
+        return str(caught.value)
+
+    config = {"num_hidden_layers": 2, "max_position_embeddings": 12}
+    short = Path(shutil.copytree(checkpoint, tmp_path / "short"))
+    (short / "config.json").write_text(json.dumps(json.loads((checkpoint / "config.json").read_text()) | config))
+
+    layers = {"objective": [{"term": "hidden", "layers": [[9, 0]]}]}
+    assert "no such layers: [9, 0]" in refused(checkpoint, distill=layers)
+    assert "12 positions" in refused(short)
+    several = [{"model": str(checkpoint)}, {"model": str(short)}]
+    assert "12 positions" in refused(checkpoint, teacher={"model": several})
+
+
+def test_a_model_of_an_unknown_type_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "newer"))
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "newer-than-all"}
+    (folder / "config.json").write_text(json.dumps(config))
+    document = {
+        "version": 1,
+        "task": "text-classification",
+        "teacher": {"model": str(folder), "finetune": {"epochs": 1}},
+        "student": {"architecture": "bilstm"},
+    }
+
+    with pytest.raises(BundleError, match="newer does not load"):
+        check_recipe(Recipe.of(document))

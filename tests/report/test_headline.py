@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from kd_deploy.recipe import Gates
 from kd_deploy.report.headline import headline_text
 from tests.report.samples import (
@@ -84,3 +86,21 @@ def test_where_there_is_no_teacher_nothing_is_held_against_one() -> None:
     made = report(evaluation(evaluated(INT8)), benchmarked(measured(INT8)), gates=Gates())
 
     assert headline_text(made) == "No teacher is in this report: its figures stand side by side."
+
+
+def test_a_run_without_a_teacher_is_judged_by_its_own_control() -> None:
+    alone = evaluation(evaluated(TORCH), evaluated(INT8), evaluated(CONTROL, right=180))
+    first, second = report(), report(alone, benchmarked(measured(TORCH), measured(INT8), measured(CONTROL)))
+    joint = replace(
+        first,
+        targets=(*first.targets, *(replace(one, name=f"second/{one.name}") for one in second.targets)),
+        comparison=(*first.comparison, *(replace(one, target=f"second/{one.target}") for one in second.comparison)),
+        differences=(
+            *first.differences,
+            *(replace(one, student=f"second/{one.student}") for one in second.differences),
+        ),
+        gates=(),
+    )
+
+    assert first.differences[0].points != second.differences[0].points == pytest.approx(-1)
+    assert "second/student-int8 has no teacher beside it; what one taught it adds -1.00 points" in headline_text(joint)

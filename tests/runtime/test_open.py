@@ -138,3 +138,59 @@ def test_a_cache_is_as_precise_as_its_graph(tmp_path: Path) -> None:
     assert {name: str(one.dtype) for name, one in caches.items()} == {"past": "float16", "other": "float32"}
     assert [one.shape for one in graph.run(["past_out", "other_out"], caches)] == [(3, 2, 0, 4)] * 2
     graph.close()
+
+
+LONG = "a great film " * 8 + "awful dull weak " * 8
+
+
+def test_a_graph_of_a_bundle_is_read_as_its_bundle_says(bilstm: Bundle) -> None:
+    with runtime.load(bilstm, precision="fp32") as model:
+        wanted = model.logits([LONG])
+
+    with open_onnx(str(bilstm.path / "onnx" / "model.onnx"), 512, "cpu", 1) as model:
+        np.testing.assert_allclose(model.logits([LONG]), wanted, atol=1e-5)
+
+
+def test_a_tokenizer_says_how_long_a_text_may_be(bilstm: Bundle, tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "onnx/model.onnx"):
+        shutil.copyfile(bilstm.path / name, tmp_path / Path(name).name)
+
+    with open_onnx(str(tmp_path / "model.onnx"), 512, "cpu", 1) as model:
+        assert model.max_length == bilstm.manifest.max_length
+
+
+def test_families_that_count_positions_from_the_padding_have_fewer() -> None:
+    config = {"max_position_embeddings": 514, "pad_token_id": 1}
+
+    assert loading.positions_in(config | {"model_type": "xlm-roberta"}) == 512
+    assert loading.positions_in(config | {"model_type": "bert"}) == 514
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("attention_mask", "position_ids", "takes position_ids, and texts give"),
+        ("logits", "last_hidden_state", "gives last_hidden_state, and no logits"),
+    ],
+)
+def test_a_graph_with_other_arrays_is_named(loose: Path, old: str, new: str, message: str) -> None:
+    graph = onnx.load(loose / "model.onnx")
+    for array in (*graph.graph.input, *graph.graph.output):
+        array.name = new if array.name == old else array.name
+    for node in graph.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+    onnx.save(graph, loose / "model.onnx")
+
+    with pytest.raises(BundleError, match=message):
+        open_onnx(str(loose / "model.onnx"), 24, "cpu", 1)
+
+
+def test_a_graph_of_other_integers_is_named(loose: Path) -> None:
+    ids = helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT32, ["b", "s"])
+    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.INT32, ["b", "s"])
+    graph = helper.make_graph([helper.make_node("Identity", ["input_ids"], ["logits"])], "g", [ids], [logits])
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), loose / "model.onnx")
+
+    with pytest.raises(BundleError, match=r"takes input_ids as tensor\(int32\)"):
+        open_onnx(str(loose / "model.onnx"), 24, "cpu", 1)

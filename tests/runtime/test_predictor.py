@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from kd_deploy import runtime
-from kd_deploy.bundle import Bundle
+from kd_deploy.bundle import Bundle, sign
 from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.runtime import predictor as predictor_module
 from kd_deploy.tasks.encoding import TextInput
@@ -209,3 +209,23 @@ def test_a_stream_that_is_left_reads_no_further(bilstm: Bundle) -> None:
             time.sleep(0.05)
 
     assert threading.active_count() < before
+
+
+def test_a_stream_refuses_what_is_no_text_by_its_place_among_all(bilstm: Bundle) -> None:
+    given: list[Any] = ["a great film"] * 700 + [None, "a great film"]
+
+    with runtime.load(bilstm) as model, pytest.raises(UsageError, match="input 700 is NoneType"):
+        list(model.stream(given))
+
+
+def test_a_text_without_tokens_is_answered_alone_as_among_others(exported: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported.path, tmp_path / "bundle"))
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
+    sign(folder, Bundle.open(folder).manifest)
+
+    with runtime.load(folder, precision="fp32") as model:
+        alone, among = model.logits([""])[0], model.logits(["a great film", "", "dull"])[1]
+
+    assert np.isfinite(alone).all()
+    np.testing.assert_allclose(among, alone, atol=1e-5)

@@ -152,3 +152,23 @@ def test_rows_that_fit_share_a_batch() -> None:
 
 def test_an_encoded_text_knows_its_length() -> None:
     assert len(Encoded([1, 2, 3], [0, 0, 0])) == 3
+
+
+def test_the_copy_without_a_limit_is_made_once(checkpoint: Path) -> None:
+    short, text = encoder(checkpoint, max_length=6), "the film we saw was a long story"
+
+    assert short.uncut is short.uncut
+    assert len(short.uncut.encode(text).ids) > len(short.encode(text)) == 6
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_text_without_tokens_is_one_padding_token(checkpoint: Path, side: str) -> None:
+    one, none = Encoded([5, 6], [0, 0]), Encoded([], [])
+
+    alone = encoder(checkpoint, side=side).collate([none], input_names=NAMES)
+    among = encoder(checkpoint, side=side).collate([one, none], input_names=NAMES)
+
+    assert [alone[name].tolist() for name in NAMES] == [[[PAD]], [[1]], [[0]]]
+    seen = among["attention_mask"][1].astype(bool)
+    assert among["input_ids"][1][seen].tolist() == [PAD]
+    assert seen.tolist() == ([False, True] if side == "left" else [True, False])

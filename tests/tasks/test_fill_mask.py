@@ -210,3 +210,23 @@ def test_a_text_without_gaps_has_no_fillings() -> None:
 
 def test_the_vocabulary_is_all_that_can_be_said() -> None:
     assert task.find_labels(table("ba")) == LABELS
+
+
+@pytest.mark.parametrize(
+    "text", ["ba [MASK] " + "be bi " * 20, "\n\n ba [MASK] " + "be bi " * 9 + "[MASK] " + "be " * 9]
+)
+def test_a_long_text_with_a_gap_is_given_back_as_it_is(text: str) -> None:
+    by = encoder(max_length=12)
+    pieces = task.pieces([text], by)
+    encoded = by.encode_all([str(one.input) for one in pieces], places=True)
+    shown = [
+        Reading(piece, one, rows(*({BE: 8.0} for _ in (piece.hidden.places if piece.hidden else ()))))
+        for piece, one in zip(pieces, encoded, strict=True)
+    ]
+
+    (found,) = task.answers([shown], LABELS)
+
+    assert len(pieces) > 2
+    assert found.text.split() == text.split()
+    assert found.text.rstrip().endswith(text.strip()[-30:])
+    assert len(found.places) == text.count("[MASK]")

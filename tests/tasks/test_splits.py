@@ -221,3 +221,13 @@ def test_a_share_too_small_for_a_row_is_named(tmp_path: Path) -> None:
         read(Data(train=train, split=(0.9, 0.05, 0.05)))
 
     assert "data.split" in refused.value.hint
+
+
+def test_no_text_that_a_student_is_judged_by_is_learned_from_without_its_label(tmp_path: Path) -> None:
+    everything = write(tmp_path / "all.jsonl", 60)
+
+    splits = read(Data(train=everything, split=(0.6, 0.2, 0.2), unlabeled=(everything,)))
+
+    assert splits.test is not None
+    assert set(splits.unlabeled) == set(splits.train.inputs)
+    assert not {*splits.validation.inputs, *splits.test.inputs} & set(splits.unlabeled)

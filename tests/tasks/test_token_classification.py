@@ -419,3 +419,17 @@ def test_the_main_metric_is_among_the_metrics() -> None:
 
 def test_agreement_is_the_share_of_words() -> None:
     assert task.agreement([ids("O O O"), ids("B-PER")], [ids("O O B-LOC"), ids("B-PER")]) == 3 / 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_entities_behind_a_gap_at_the_start_of_a_long_text_have_their_own_words(kind: str) -> None:
+    by, text = encoder(kind, max_length=12), "\n\n\n \t" + "abc de fgh in " * 12
+    pieces = task.pieces([text], by)
+    encoded = by.encode_all([str(one.input) for one in pieces], places=True)
+    shown = [Reading(piece, one, logits([3] * len(one))) for piece, one in zip(pieces, encoded, strict=True)]
+
+    (found,) = task.answers([shown], LABELS)
+
+    assert len(pieces) > 2
+    assert found.entities
+    assert all(one.text == text[one.start : one.end] for one in found.entities)
