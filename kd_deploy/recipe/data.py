@@ -41,7 +41,7 @@ class TaskData(Section):
     unlabeled: tuple[UnlabeledSource, ...] = Field(
         (),
         description="Texts without labels, for the student alone to learn from; or {source, column}, where the column "
-        "has another name than elsewhere. Equal texts count once.",
+        "has another name than elsewhere. Equal texts count once, those of validation and test not at all.",
     )
     unlabeled_as: Literal["texts", "sentences"] = Field(
         "texts", description="Whether each text without a label is learned from whole, or sentence by sentence."
