@@ -225,12 +225,11 @@ def _answer(readings: Sequence[Reading]) -> Answer:
     for reading in readings:
         for span, score in _spans(reading):
             spans[span] = max(score, spans.get(span, score))
-    none = min((float(one.logits[0].sum()) for one in readings if len(one.logits)), default=0.0)  # at the first token
+    none = min((float(one.logits[0].sum()) for one in readings if len(one.logits)), default=0.0)
     logits = np.array([none, *spans.values()])
     raised = np.exp(logits - logits.max())
     no_answer, *scores = (raised / raised.sum()).tolist()
-    pairs = zip(scores, spans, strict=True)
-    score, (start, end, text) = max(pairs, key=itemgetter(0), default=(0.0, (0, 0, "")))
+    score, (start, end, text) = max(zip(scores, spans, strict=True), key=itemgetter(0), default=(0.0, (0, 0, "")))
     return Answer("", 0, 0, score, no_answer) if no_answer > NONE else Answer(text, start, end, score, no_answer)
 
 
