@@ -82,7 +82,7 @@ def _speak_utf8() -> None:
     """Write UTF-8 whatever the locale says, as stdin is read: answers hold any character."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
-            stream.reconfigure(encoding="utf-8")
+            stream.reconfigure(encoding="utf-8", errors=stream.errors)
 
 
 def _drop_what_cannot_be_written() -> None:
