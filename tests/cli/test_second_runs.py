@@ -183,7 +183,14 @@ def test_torch_that_is_missing_in_a_measuring_process_is_exit_9(
 
 def test_ctrl_c_while_predict_waits_for_a_line_is_130(ran: Path) -> None:
     command = [sys.executable, "-m", "kd_deploy", "predict", str(ran / "student")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Where the tests run in the background, SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as waiting:
         assert waiting.stdin is not None
         assert waiting.stdout is not None
         waiting.stdin.write(b"where is my parcel\n")
