@@ -2,31 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from kd_deploy import progress
-from kd_deploy.distill import processes
 from kd_deploy.distill.active import choose
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.observe import observe, shape_of
 from kd_deploy.distill.passes import all_logits, passes
 from kd_deploy.distill.precision import autocast
 from kd_deploy.distill.signals import LOGITS, Signals
+from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
-from kd_deploy.files import staged
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
 from kd_deploy.tasks.registry import main_metric
-
-WEIGHTS, SO_FAR = "model.safetensors", "so-far.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +59,9 @@ def ask_in_rounds(
     answered = np.zeros(len(inputs), dtype=bool)
     folder = job.work / f"{what.replace(' ', '-')}-rounds"
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
-    earlier = _taken_up(folder, student)
-    if earlier:
+    standing = take_up(folder, student)
+    if standing:
+        earlier = _SoFar.model_validate_json(standing)
         computed, records, metrics = earlier.computed, list(earlier.rounds), earlier.metrics
         answered[list(earlier.answered)] = True
         logits[answered] = teachers.signals([inputs[row] for row in np.flatnonzero(answered)], names=(LOGITS,)).logits
@@ -81,7 +77,8 @@ def ask_in_rounds(
         records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
         progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
         rows = tuple(np.flatnonzero(answered).tolist())
-        _keep(folder, student, _SoFar(answered=rows, computed=computed, rounds=tuple(records), metrics=metrics))
+        so_far = _SoFar(answered=rows, computed=computed, rounds=tuple(records), metrics=metrics)
+        keep(folder, student, so_far.model_dump_json())
     return Asked(metrics=metrics, teaching=teaching, rounds=tuple(records))
 
 
@@ -92,25 +89,6 @@ class _SoFar(BaseModel):
     computed: int
     rounds: tuple[RoundRecord, ...]
     metrics: dict[str, float]
-
-
-def _keep(folder: Path, student: nn.Module, so_far: _SoFar) -> None:
-    """Write what a later start goes on from."""
-    if processes.is_first():
-        with staged(folder) as aside:
-            save_model(student, str(aside / WEIGHTS))
-            (aside / SO_FAR).write_text(so_far.model_dump_json(), encoding="utf-8")
-    processes.wait()
-
-
-def _taken_up(folder: Path, student: nn.Module) -> _SoFar | None:
-    """What the rounds before this start came to, with the student as they left it; None: there were none."""
-    if not (folder / SO_FAR).is_file():
-        return None
-    load_model(student, folder / WEIGHTS)
-    found = _SoFar.model_validate_json((folder / SO_FAR).read_text(encoding="utf-8"))
-    progress.say(f"going on after round {len(found.rounds)}")
-    return found
 
 
 def _answered(

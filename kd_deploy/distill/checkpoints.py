@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +66,8 @@ def config_of(folder: Path) -> "PreTrainedConfig":
     """
     from transformers import AutoConfig
 
-    try:
+    with _loading(folder):
         return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except UNLOADABLE as error:
-        reason = [*str(error).strip().splitlines(), type(error).__name__][0]
-        raise BundleError(f"{folder} does not load: {reason}", hint="check the checkpoint") from error
 
 
 def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
@@ -82,10 +80,17 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
     Raises:
         BundleError: The weights do not load.
     """
-    try:
+    with _loading(folder):
         if check_checkpoint(folder).get("model_type") in FAMILIES:
             return _load_own(folder)
         return _load_transformer(folder, labels)
+
+
+@contextlib.contextmanager
+def _loading(folder: Path) -> Iterator[None]:
+    """A block in which whatever a library says against a checkpoint becomes one sentence."""
+    try:
+        yield
     except UNLOADABLE as error:
         reason = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise BundleError(f"{folder} does not load: {reason}", hint="check the checkpoint") from error

@@ -116,7 +116,7 @@ def teacher_signals(
         cache: The folder of all caches.
     """
     chosen = choose_format("auto", teacher)
-    folder = cache / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
+    folder = place_of(teacher, checkpoint, max_length=max_length, cache=cache)
     caches = {name: SignalCache(folder / name) for name in names}
     keys = [key_of(one) for one in inputs]
     texts = dict(zip(keys, inputs, strict=True))
@@ -132,12 +132,17 @@ def teacher_signals(
     )
 
 
+def place_of(teacher: nn.Module, checkpoint: Path, *, max_length: int, cache: Path) -> Path:
+    """Where the signals of a teacher lie, in the number format that it is asked in here."""
+    chosen = choose_format("auto", teacher)
+    return cache / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
+
+
 def lacking(
     teacher: nn.Module, checkpoint: Path, inputs: Sequence[TextInput], *, names: Collection[str], max_length: int
 ) -> list[TextInput]:
     """The inputs of which the cache lacks one of the signals."""
-    chosen = choose_format("auto", teacher)
-    folder = cache_folder() / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
+    folder = place_of(teacher, checkpoint, max_length=max_length, cache=cache_folder())
     caches = [SignalCache(folder / name) for name in names]
     return [one for one in inputs if any(key_of(one) not in cache for cache in caches)]
 

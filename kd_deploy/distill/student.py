@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import load_model, save_model
 from torch import nn
 
-from kd_deploy import progress
 from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.asking import ask_in_rounds
@@ -18,12 +16,12 @@ from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
 from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.sequences import with_sequences
 from kd_deploy.distill.stages import control_of, described
+from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
 from kd_deploy.errors import DataError
-from kd_deploy.files import staged
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
@@ -214,23 +212,15 @@ def _on_labels(
 
 def _once(folder: Path, student: nn.Module, run: Callable[[], dict[str, Passed]]) -> dict[str, Passed]:
     """Run a stage, or take up the weights that it left when a later one was broken off."""
-    weights, record = folder / "model.safetensors", folder / "passed-by-task.json"
-    if record.is_file():
-        load_model(student, weights)
-        progress.say(f"going on after {folder.name}")
-        found = json.loads(record.read_text(encoding="utf-8"))
+    standing = take_up(folder, student)
+    if standing:
         return {
             name: Passed(metrics=one["metrics"], record=TrainingRecord.model_validate(one["record"]))
-            for name, one in found.items()
+            for name, one in json.loads(standing).items()
         }
     passed = run()
-    if processes.is_first():
-        with staged(folder) as aside:
-            save_model(student, str(aside / weights.name))
-            found = {
-                name: {"metrics": one.metrics, "record": one.record.model_dump(mode="json")}
-                for name, one in passed.items()
-            }
-            (aside / record.name).write_text(json.dumps(found), encoding="utf-8")
-    processes.wait()
+    found = {
+        name: {"metrics": one.metrics, "record": one.record.model_dump(mode="json")} for name, one in passed.items()
+    }
+    keep(folder, student, json.dumps(found))
     return passed

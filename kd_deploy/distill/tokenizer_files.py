@@ -6,7 +6,7 @@ from typing import Any
 
 from kd_deploy.checkpoint import check_checkpoint, read_settings
 from kd_deploy.errors import BundleError
-from kd_deploy.runtime.loading import positions_in
+from kd_deploy.runtime.loading import length_in, positions_in
 from kd_deploy.tasks.encoding import open_tokenizer
 
 TOKENIZER_CLASSES = {
@@ -75,9 +75,7 @@ def max_positions(folder: Path) -> int | None:
 
 def default_max_length(folder: Path, *, limit: int) -> int:
     """The length limit of a checkpoint that came without a recipe: its tokenizer's, its positions', at most `limit`."""
-    stated = read_settings(folder / "tokenizer_config.json").get("model_max_length")
-    room = [limit, max_positions(folder) or limit]
-    return min([*room, int(stated)] if isinstance(stated, int | float) else room)
+    return length_in(check_checkpoint(folder), read_settings(folder / "tokenizer_config.json"), limit=limit)
 
 
 def tokenizer_settings(folder: Path, model_type: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format, usual_device
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.signal_cache import SignalCache, key_of
-from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, fingerprint, room_for
+from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.errors import RecipeError
 from kd_deploy.tasks.encoding import Encoder, batches_by_length
@@ -51,7 +51,8 @@ def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb:
     keys = [key_of([one["encoded"].ids, one["target"].tolist()]) for one in given]
     count = min(count, data.encoder.tokenizer.get_vocab_size() - 1)
     tokens, width = sum(len(one["target"]) for one in given), (count + 1) * BYTES[0] + count * BYTES[1]
-    caches = _caches(teachers, count=count)
+    place = place_of(teachers.model, teachers.folder, max_length=teachers.max_length, cache=cache_folder())
+    caches = _Caches(place, count=count)
     new = sum(len(one["target"]) for key, one in zip(keys, given, strict=True) if key not in caches)
     if not room_for(tokens * width, new=new * width, limit_gb=limit_gb, cache=cache_folder()):
         raise RecipeError(
@@ -60,7 +61,8 @@ def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb:
             hint="lower top_k, raise cache_gb, or leave top_k out: the teacher then answers live",
         )
     with processes.first_ahead():
-        return _kept(teachers, data.encoder, given, keys=keys, caches=_caches(teachers, count=count))
+        caches = _Caches(place, count=count)  # with what the first process has written meanwhile
+        return _kept(teachers, data.encoder, given, keys=keys, caches=caches)
 
 
 def _kept(
@@ -74,12 +76,6 @@ def _kept(
         found = _computed(live, collate, [given[row] for row in missing.values()], count=count)
         caches.keep(list(missing), [len(given[row]["target"]) for row in missing.values()], found)
     return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))
-
-
-def _caches(teachers: Teachers, *, count: int) -> "_Caches":
-    chosen = choose_format("auto", teachers.model)
-    place = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=chosen)
-    return _Caches(cache_folder() / "signals" / place, count=count)
 
 
 class _Caches:

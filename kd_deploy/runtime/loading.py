@@ -117,6 +117,12 @@ def positions_in(config: Mapping[str, Any]) -> int | None:
     return room - int(config.get("pad_token_id") or 0) - 1
 
 
+def length_in(config: Mapping[str, Any], tokenizer: Mapping[str, Any], *, limit: int) -> int:
+    """Tokens that a model reads at once: as its tokenizer_config.json says and its positions allow, at most `limit`."""
+    room, stated = positions_in(config) or limit, tokenizer.get("model_max_length")
+    return min(limit, room, int(stated) if isinstance(stated, int | float) else limit)
+
+
 def _read(bundle: Bundle, name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(bundle.file(name).read_text(encoding="utf-8"))
     return found

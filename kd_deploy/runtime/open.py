@@ -8,7 +8,7 @@ from typing import Any
 from kd_deploy.bundle import DECODER, ENCODER, MANIFEST, WHOLE, Bundle, data_beside
 from kd_deploy.errors import BundleError
 from kd_deploy.runtime.generation.graphs import open_decoder
-from kd_deploy.runtime.loading import GENERATION, heads_of, load, open_encoder, over_decoder, positions_in
+from kd_deploy.runtime.loading import GENERATION, heads_of, length_in, load, open_encoder, over_decoder, positions_in
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.configs import labels_in, marks_in, task_in
@@ -77,10 +77,9 @@ def _encoder(graph: Path, config: dict[str, Any], *, max_length: int) -> Encoder
     if not isinstance(pad_id, int):
         raise BundleError(f"{path} lacks pad_token_id", hint="export the checkpoint with kd-deploy")
     beside = {name: _config(path.with_name(name)) for name in (GENERATION, TOKENIZER) if path.with_name(name).is_file()}
-    stated = beside.get(TOKENIZER, {}).get("model_max_length")
-    limits = [max_length, positions_in(config) or max_length, int(stated) if isinstance(stated, int) else max_length]
+    limit = length_in(config, beside.get(TOKENIZER, {}), limit=max_length)
     marks = marks_in(config, beside.get(GENERATION, {}))
-    return Encoder.from_file(tokenizer, max_length=min(limits), pad_id=pad_id, marks=marks)
+    return Encoder.from_file(tokenizer, max_length=limit, pad_id=pad_id, marks=marks)
 
 
 def _require_arrays(runner: OrtRunner, graph: Path, *, outputs: Sequence[str]) -> None:

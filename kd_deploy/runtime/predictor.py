@@ -147,13 +147,17 @@ class Predictor:
         """The logits [N, C] of every input of a task that decides one thing about a text, in their order."""
         return pieces.stacked(self.read(inputs))
 
-    def read(self, inputs: Sequence[TextInput]) -> list[list[Reading]]:
+    def read(self, inputs: Sequence[TextInput], *, first: int = 0) -> list[list[Reading]]:
         """What the model shows of every input, piece by piece.
+
+        Args:
+            inputs: Texts or pairs.
+            first: The place of the first among all that were asked for, which a fault names.
 
         Raises:
             UsageError: An input is neither a text nor a pair of texts.
         """
-        _check(inputs)
+        _check(inputs, first=first)
         return pieces.read(inputs, self._encoder, task=self._task, show=self._shown, shorten=shortening(self._task))
 
     def write(
@@ -169,7 +173,7 @@ class Predictor:
         Raises:
             UsageError: The model writes nothing; or a prompt is longer than it has positions for.
         """
-        _check(inputs)
+        _check(inputs, first=first)
         texts = pieces.single(inputs, task=self.labels.task)
         found = self.writer.write(texts, settings, first=first)
         return [
@@ -189,8 +193,7 @@ class Predictor:
         return self._writer
 
     def _answers(self, inputs: Sequence[TextInput], *, first: int) -> list[Any]:
-        _check(inputs, first=first)
-        read = self.write(inputs, first=first) if self._writer else self.read(inputs)
+        read = (self.write if self._writer else self.read)(inputs, first=first)
         return list(self._task.answers(read, self.labels))
 
     def _shown(self, encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
