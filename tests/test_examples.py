@@ -65,16 +65,16 @@ def sources_of(path: Path) -> list[str]:
 
 
 def models_of(teacher: Teacher) -> set[str]:
-    return {str(teacher.first), *(one.model for one in teacher.several)}
+    return {one for one in (teacher.first, *(one.model for one in teacher.several)) if one is not None}
 
 
 @every_recipe
 def test_it_is_a_recipe_that_fits_its_teacher(path: Path) -> None:
-    recipe, folder = Recipe.load(path), teacher_of(path).first
-    if folder is not None and not Path(folder).is_dir():
-        pytest.skip(f"{path.name} is a recipe; its teacher {folder} is not there")
+    missing = sorted(folder for folder in models_of(teacher_of(path)) if not Path(folder).is_dir())
+    if missing:
+        pytest.skip(f"{path.name} is a recipe; not there: {', '.join(missing)}")
 
-    check_recipe(recipe)
+    check_recipe(Recipe.load(path))
 
 
 @every_recipe
