@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import math
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -23,6 +25,7 @@ Overrides = Annotated[
 Columns = Annotated[str | None, typer.Option("--columns", help="Where the file has other names: text=mail,label=kind.")]
 TaskName = Annotated[str, typer.Option("--task", help="Which task of a model that has several; inspect lists them.")]
 NARROW = 100
+SECONDS_BETWEEN_LINES = 60.0
 
 
 def columns_of(given: str | None) -> dict[str, str]:
@@ -39,21 +42,31 @@ def columns_of(given: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Says what long work does, on stderr; a bar where stderr is a terminal."""
+    """Says what long work does, on stderr: a bar where stderr is a terminal, elsewhere a line from time to time."""
 
     def say(self, message: str) -> None:
         """One line."""
         typer.echo(message, err=True)
 
     def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
-        """Yield the items under a bar."""
+        """Yield the items under a bar, or with a line a minute."""
         if not sys.stderr.isatty():
-            yield from items
+            yield from self._told(items, description, total)
             return
         from rich.console import Console
         from rich.progress import track
 
         yield from track(items, description, total=total, console=Console(stderr=True), transient=True)
+
+    def _told(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        begun = said = time.monotonic()
+        for done, item in enumerate(items):
+            now = time.monotonic()
+            if done and now - said >= SECONDS_BETWEEN_LINES:
+                left = (now - begun) / done * (total - done)
+                self.say(f"{description}: {done} of {total}, about {math.ceil(left / 60)} min left")
+                said = now
+            yield item
 
 
 @contextlib.contextmanager

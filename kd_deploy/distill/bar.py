@@ -31,6 +31,5 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         progress.say(f"{self._description}: epoch {round(state.epoch or 0)}, validation {self._metric} {value:.4f}")
 
     def on_train_end(self, _args: object, _state: object, _control: object, **_: object) -> None:
-        """Close the bar."""
-        for _step in self._steps:
-            pass
+        """Close the bar, wherever it stands: its iterator goes."""
+        self._steps = iter(())

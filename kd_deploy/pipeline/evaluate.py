@@ -13,6 +13,7 @@ from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, wri
 from kd_deploy.tasks.task import Examples, Prediction
 
 SAMPLES = 5  # inputs that the report shows the answers to
+AT_ONCE = 512  # rows between two steps of the bar: enough of them to be batched by length
 AnyTarget = Target | ServerTarget
 
 
@@ -77,7 +78,9 @@ def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -
                 f"{list(examples.labels.names)}",
                 hint="use data with the model's classes",
             )
-        predictions = predictor.predictions(examples)
+        parts = [range(begin, min(begin + AT_ONCE, len(examples))) for begin in range(0, len(examples), AT_ONCE)]
+        shown_parts = progress.track(parts, f"evaluating {target.name.name}", total=len(parts))
+        predictions = tuple(one for rows in shown_parts for one in predictor.predictions(examples.some(rows)))
         # A server that teaches tells classes alone.
         written = predictor.predict(shown) if shown and isinstance(predictor, Predictor) else []
         return _Answers(predictions, tuple(one.text for one in written))
