@@ -1,6 +1,7 @@
 """ONNX to smaller ONNX: fusion, then dynamic int8, and an account of what stayed in fp32. No torch."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from kd_deploy.manifest import KeptInFp32
 FUSED_FAMILIES = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "electra": "bert"}
 TABLES = ("Gather", "EmbedLayerNormalization")
 PRODUCTS = ("MatMul", "Gemm", "Attention", "LSTM")
+SMALL = 4096  # numbers in a weight: to multiply by them takes less time than to quantise what they multiply
+SMALL_HEAD = "the head is so small that int8 would take more time"
+FOR_ACCURACY = "kept by the plan, for accuracy"
 NO_FORM = "onnxruntime has no dynamic int8 form for it"
 INTEGER_FORMS = {
     "MatMulInteger": "MatMul",
@@ -107,8 +111,8 @@ def quantize(source: Path, target: Path, *, plan: Plan, reduce_range: bool) -> Q
     """
     graph = onnx.load(source, load_external_data=False).graph
     in_two = is_in_two_files(graph)
-    head = head_of(graph)
-    named = [node.name for node in graph.node if _is_kept(node, plan, head=head)]
+    choice = _Choice(graph, plan)
+    named = [node.name for node in graph.node if choice.why_kept(node)]
     excluded = named + [f"{name}_MatMul" for name in named]  # what onnxruntime calls a Gemm that it has taken apart
     try:
         with _quiet():
@@ -142,11 +146,11 @@ def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:
     for operator, stands_for in INTEGER_FORMS.items():
         done[stands_for] += counts.get(operator, 0)
     weights = {one.name for one in graph.graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
-    head = head_of(graph.graph)
+    choice = _Choice(graph.graph, plan)
     kept: Counter[tuple[str, str]] = Counter()
     for node in graph.graph.node:
         if node.op_type in PRODUCTS:
-            kept[node.op_type, _why_kept(node, weights, planned=_is_kept(node, plan, head=head))] += 1
+            kept[node.op_type, choice.why_kept(node) or _why_left(node, weights)] += 1
         elif node.op_type in TABLES and node.input[0 if node.op_type == "Gather" else 2] in weights:
             planned = node.op_type in plan.operators
             kept[node.op_type, NO_FORM if planned else "embedding table kept by the plan, for accuracy"] += 1
@@ -156,14 +160,24 @@ def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:
     )
 
 
-def _is_kept(node: onnx.NodeProto, plan: Plan, *, head: str) -> bool:
-    named = any(word in node.name for word in plan.keep)
-    return named or (plan.keep_head and bool(head) and head in node.output)
+class _Choice:
+    """What of a graph a plan keeps in fp32, and why."""
+
+    def __init__(self, graph: onnx.GraphProto, plan: Plan) -> None:
+        self._plan = plan
+        self._head = head_of(graph)
+        self._small = {one.name for one in graph.initializer if len(one.dims) > 1 and math.prod(one.dims) <= SMALL}
+
+    def why_kept(self, node: onnx.NodeProto) -> str:
+        """The reason; empty for what is to be quantised."""
+        is_head = bool(self._head) and self._head in node.output
+        if is_head and self._small & set(node.input):
+            return SMALL_HEAD
+        named = any(word in node.name for word in self._plan.keep)
+        return FOR_ACCURACY if named or (self._plan.keep_head and is_head) else ""
 
 
-def _why_kept(node: onnx.NodeProto, weights: set[str], *, planned: bool) -> str:
-    if planned:
-        return "kept by the plan, for accuracy"
+def _why_left(node: onnx.NodeProto, weights: set[str]) -> str:
     if not any(name in weights for name in node.input):
         return "a product of two activations: there is no weight to quantise"
     return NO_FORM

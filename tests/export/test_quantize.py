@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import ExportError
 from kd_deploy.export.head import head_of
-from kd_deploy.export.quantize import PLANS, Plan, fuse, quantize
+from kd_deploy.export.quantize import PLANS, SMALL_HEAD, Plan, fuse, quantize
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.task import Examples
 
@@ -54,10 +54,36 @@ def test_products_of_two_activations_stay_in_fp32_and_are_named(bert: Bundle, tm
 
     found = quantize(bert.graph("fp32"), target, plan=PLANS[0], reduce_range=False)
 
-    assert {node: count for node, count in operators(target).items() if node == "MatMul"} == {
-        one.operator: one.count for one in found.kept if one.operator == "MatMul"
+    assert operators(target)["MatMul"] == sum(one.count for one in found.kept if one.operator == "MatMul")
+    assert {one.why for one in found.kept if one.operator == "MatMul"} == {
+        "a product of two activations: there is no weight to quantise",
+        SMALL_HEAD,
     }
-    assert all(one.why for one in found.kept)
+
+
+@pytest.mark.parametrize(("classes", "is_small"), [(128, True), (129, False)])
+def test_a_head_that_int8_would_slow_down_stays_in_fp32(tmp_path: Path, classes: int, is_small: bool) -> None:
+    weights = [
+        numpy_helper.from_array(np.ones((8, 32), dtype=np.float32), "inner"),  # small, too, and no head
+        numpy_helper.from_array(np.ones((32, classes), dtype=np.float32), "outer"),
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["input", "inner"], ["hidden"], name="first"),
+        helper.make_node("MatMul", ["hidden", "outer"], ["logits"], name="second"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size])
+        for name, size in (("input", 8), ("logits", classes))
+    ]
+    graph = helper.make_graph(nodes, "two products", ends[:1], ends[1:], weights)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), tmp_path / "fp32.onnx"
+    )
+
+    found = quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", plan=PLANS[0], reduce_range=False)
+
+    assert found.operators == {"MatMul": 1 if is_small else 2}
+    assert [one.why for one in found.kept] == [SMALL_HEAD] * is_small
 
 
 def test_the_careful_plan_keeps_tables_and_head(bert: Bundle, tmp_path: Path) -> None:

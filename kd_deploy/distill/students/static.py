@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -14,7 +13,6 @@ MODEL_TYPE = "kd-static"
 BIGRAM_PRIME = 1_000_003  # times any token id it stays far below 2⁶³
 BIGRAM_STD = 0.02
 LOW = -1e4  # below any word vector, and finite in half precision too
-TINY = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,8 @@ class Static(nn.Module):
     The mean is weighted by a learned number for each entry of the vocabulary, the maximum is taken in each
     dimension; both go through one hidden layer. Without bigrams the order of the tokens does not count. With
     them, each pair of neighbours has a vector in a table of hashed buckets, as in Joulin et al. 2017, "Bag of
-    tricks for efficient text classification", arXiv 1607.01759. Padding on either side changes nothing.
+    tricks for efficient text classification", arXiv 1607.01759, and counts as much as its second token does.
+    Padding on either side changes nothing.
 
     The head "vector" gives the weighted mean itself, with length 1: a sentence embedding.
     """
@@ -82,35 +81,33 @@ class Static(nn.Module):
         Of the head "vector": sentence embeddings [B, E], and as `last_hidden_state` [B, S, E] the weighted vectors
         whose plain mean over the tokens, normalised, is the embedding.
         """
-        vectors = self.embedding(input_ids)  # [B, S, E]
-        weights = self._weights(input_ids)  # [B, S, 1]
+        vectors, weights = self.embedding(input_ids), self._weights(input_ids)  # [B, S, E], [B, S]
         if self.sizes.head == "vector":
-            vector = pooled(vectors * weights, attention_mask, pooling=Pooling())
+            weighted = vectors * weights.exp()[:, :, None]
+            vector = pooled(weighted, attention_mask, pooling=Pooling())
             return EmbeddingOutput(
-                logits=vector,
-                sentence_embedding=vector,
-                last_hidden_state=vectors * weights,
-                hidden_states=(vectors,),
+                logits=vector, sentence_embedding=vector, last_hidden_state=weighted, hidden_states=(vectors,)
             )
-        logits = self._classify(input_ids, vectors, weights, attention_mask[:, :, None].to(vectors.dtype))
+        logits = self._classify(input_ids, vectors, weights, attention_mask.to(vectors.dtype))
         return SequenceClassifierOutput(logits=logits, hidden_states=(vectors,))
 
     def _weights(self, input_ids: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():  # of the whole table, which onnxruntime computes when it opens the file
-            return F.embedding(input_ids, self.weight.weight.exp())
-        weights: Tensor = self.weight(input_ids).exp()
+        if torch.onnx.is_in_onnx_export():  # onnxruntime takes the column when it opens the file
+            return self.weight.weight[:, 0][input_ids]
+        weights: Tensor = self.weight(input_ids)[:, :, 0]
         return weights
 
+    # Few steps over arrays [B, S]: what a short text takes is what onnxruntime takes to begin each of them.
     def _classify(self, input_ids: Tensor, vectors: Tensor, weights: Tensor, inside: Tensor) -> Tensor:
-        # A sum: onnxruntime is slower at choosing between two arrays. Padding has no weight in the mean.
-        lowered, weights = vectors + (1 - inside) * LOW, weights * inside
-        parts = [_maximum(lowered, inside), _mean((weights.transpose(1, 2) @ lowered)[:, 0], weights)]
+        lowering = (inside - 1) * -LOW  # a sum: onnxruntime is slower at choosing between two arrays
+        shares = torch.softmax(weights + lowering, dim=1)  # [B, S], zero in the padding
+        parts = [(vectors + lowering[:, :, None]).amax(dim=1, keepdim=True), shares[:, None] @ vectors]  # [B, 1, E]
         if self.bigrams is not None:
             pairs = self.bigrams(bigram_buckets(input_ids, buckets=self.sizes.bigrams))  # [B, S - 1, P]
-            both = inside[:, :-1] * inside[:, 1:]
+            both = inside[:, :-1] * shares[:, 1:]
             # No product here: of a single token there is no pair, and onnxruntime says anything of products of nothing.
-            parts.append(_mean((pairs * both).sum(dim=1), both))
-        hidden = torch.relu(self.head(self.dropout(torch.cat(parts, dim=-1))))  # [B, head]
+            parts.append((pairs * both[:, :, None]).sum(dim=1, keepdim=True))
+        hidden = torch.relu(self.head(self.dropout(torch.cat(parts, dim=-1).squeeze(1))))  # [B, head]
         logits: Tensor = self.classifier(self.dropout(hidden))
         return logits
 
@@ -118,13 +115,3 @@ class Static(nn.Module):
 def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:
     """The bucket [B, S - 1] of each pair of neighbours in token ids [B, S]."""
     return (input_ids[:, :-1] * BIGRAM_PRIME + input_ids[:, 1:]) % buckets
-
-
-def _mean(total: Tensor, weights: Tensor) -> Tensor:
-    """The mean [B, D] from the sum [B, D] of vectors under weights [B, S, 1]; zero where they are all zero."""
-    return total / weights.sum(dim=1).clamp(min=TINY)
-
-
-def _maximum(lowered: Tensor, inside: Tensor) -> Tensor:
-    """The maximum [B, D] of vectors [B, S, D] that are low where the mask [B, S, 1] is zero; zero where it all is."""
-    return lowered.amax(dim=1) * inside.amax(dim=1)

@@ -49,10 +49,11 @@ def test_logits_are_the_formula(bigrams: int) -> None:
     made, ids = model(bigrams=bigrams), [7, 8, 9, 7]
     weights = {name: value.numpy() for name, value in made.state_dict().items()}
     vectors, counts = weights["embedding.weight"][ids], np.exp(weights["weight.weight"][ids])
-    pooled = [vectors.max(axis=0), (vectors * counts).sum(axis=0) / counts.sum()]
+    shares = counts / counts.sum()
+    pooled = [vectors.max(axis=0), (vectors * shares).sum(axis=0)]
     if bigrams:
         buckets = [(a * BIGRAM_PRIME + b) % bigrams for a, b in itertools.pairwise(ids)]
-        pooled.append(weights["bigrams.weight"][buckets].mean(axis=0))
+        pooled.append((weights["bigrams.weight"][buckets] * shares[1:]).sum(axis=0))
     hidden = np.maximum(weights["head.weight"] @ np.concatenate(pooled) + weights["head.bias"], 0)
     expected = weights["classifier.weight"] @ hidden + weights["classifier.bias"]
 
