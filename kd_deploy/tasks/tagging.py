@@ -115,19 +115,13 @@ def read_tags(table: Table, words: Sequence[Words]) -> tuple[Words, ...]:
     return tuple(found)
 
 
-def glue(words: Sequence[Words]) -> str:
-    """What goes between words that become a text: nothing where they are single Chinese characters, else a space."""
-    single = all(len(word) == 1 for row in words for word in row)
-    return "" if single and any(UNSPACED.match(word) for row in words for word in row) else " "
+def joined(words: Sequence[Words]) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
+    """The text that each row of a table becomes, and the characters of each word in it.
 
-
-def places_of(words: Words, *, glue: str) -> tuple[tuple[int, int], ...]:
-    """The characters of each word in the text that words and glue make."""
-    found, start = [], 0
-    for word in words:
-        found.append((start, start + len(word)))
-        start += len(word) + len(glue)
-    return tuple(found)
+    A space goes between two words; none between two single characters where the table has single Chinese ones.
+    """
+    together = any(len(word) == 1 and UNSPACED.match(word) for row in words for word in row)
+    return [_joined(row, together=together) for row in words]
 
 
 def tokens_of(piece: Piece, encoded: Encoded) -> Tokens:
@@ -207,6 +201,14 @@ def tags_of_words(
     tags = np.append(classes, outside)
     over = np.where((at > 0) & (token_ends[at - 1] > starts), continued(names)[tags[at - 1]], outside)
     return np.where(token_starts[at] < ends, tags[at], over)
+
+
+def _joined(words: Words, *, together: bool) -> tuple[str, tuple[tuple[int, int], ...]]:
+    text, places = words[0], [(0, len(words[0]))]
+    for before, word in pairwise(words):
+        text += word if together and len(before) == len(word) == 1 else f" {word}"
+        places.append((len(text) - len(word), len(text)))
+    return text, tuple(places)
 
 
 def _listed(table: Table, column: str, row: int) -> Sequence[object]:

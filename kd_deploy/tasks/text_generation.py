@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
 from kd_deploy.tasks.columns import texts
-from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, utf8
 from kd_deploy.tasks.pieces import single
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.slices import slices
@@ -27,6 +27,7 @@ REQUIRED = ("text",)
 OPTIONAL: tuple[str, ...] = ()
 INPUTS = ("text",)
 PROMPT_WORDS = 16
+PROMPT_BYTES = 120  # a byte is a token at most: a model of 128 has room for them
 SAMPLE = (
     "The bridge over the river",
     "Nobody had told the guests that the train would leave an hour earlier, and so",
@@ -106,9 +107,19 @@ def shortened(encoded: Encoded, logits: NDArray[np.float32], followed: bool) -> 
 
 
 def prompt_of(text: str) -> str:
-    """The beginning of a text, for a model to go on with: a quarter of its words, and few."""
+    """The beginning of a text, for a model to go on with: a quarter of its words, and few.
+
+    At most half of its bytes, too: there are scripts without spaces, and a word may be all of a text. The first
+    character is never left out.
+    """
+    text = utf8(text.lstrip() or text)
     words = text.split(" ")
-    return " ".join(words[: max(1, min(PROMPT_WORDS, len(words) // 4))])
+    begun = " ".join(words[: max(1, min(PROMPT_WORDS, len(words) // 4))])
+    most = min(PROMPT_BYTES, len(text.encode()) // 2)
+    if len(begun.encode()) > most:
+        cut = begun.encode()[:most].decode(errors="ignore")
+        begun = "".join(cut.rsplit(maxsplit=1)[:1])
+    return begun or text[:1]
 
 
 def references(examples: Examples) -> tuple[Prediction, ...]:

@@ -90,7 +90,7 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
         DataError: A row that cannot be read, or a tag that training never saw; the line is named.
     """
     words = tagging.read_words(table)
-    between = tagging.glue(words)
+    rows = tagging.joined(words)
     ids = {name: index for index, name in enumerate(labels.names)}
     targets = []
     for row, tags in enumerate(tagging.read_tags(table, words)):
@@ -100,8 +100,8 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
                 f"{table.place(row)}: tag {unseen[0]!r} is not one of {few(labels.names)}",
                 hint="correct the row, or add rows with this type to the training data",
             )
-        targets.append(Tagged(tagging.places_of(words[row], glue=between), tuple(ids[tag] for tag in tags)))
-    inputs = tuple(between.join(row) for row in words)
+        targets.append(Tagged(rows[row][1], tuple(ids[tag] for tag in tags)))
+    inputs = tuple(text for text, _ in rows)
     return Examples(inputs=inputs, targets=tuple(targets), labels=labels, source=table.source, sha256=table.sha256)
 
 
@@ -117,9 +117,7 @@ def read_inputs(table: Table) -> tuple[TextInput, ...]:
         raise DataError(
             f"{table.source} has no column text or tokens", hint="name it in data.columns, as in {text: sentence}"
         )
-    words = tagging.read_words(table)
-    between = tagging.glue(words)
-    return tuple(between.join(row) for row in words)
+    return tuple(text for text, _ in tagging.joined(tagging.read_words(table)))
 
 
 def pieces(inputs: Sequence[TextInput], encoder: Encoder) -> Sequence[Piece]:

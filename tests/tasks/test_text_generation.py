@@ -238,6 +238,58 @@ def test_agreement_is_the_share_of_tokens_said_alike() -> None:
     assert text_generation.agreement(left[2:], right[2:]) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        (text_generation.SAMPLE[0], "The"),
+        (text_generation.SAMPLE[3], "In the mountains water boils"),
+        (LONG, " ".join(WORDS[:10])),
+        (f"{LONG} {LONG}", " ".join(WORDS[: text_generation.PROMPT_WORDS])),
+        ("Hello world", "Hello"),
+        (" Hello over there", "Hello"),
+    ],
+)
+def test_a_prompt_is_a_quarter_of_the_words_and_few(text: str, prompt: str) -> None:
+    assert text_generation.prompt_of(text) == prompt
+
+
+UNSPACED = {
+    "Chinese": "今天天气很好,我们去公园散步。" * 50,
+    "Thai": "ฉันชอบอ่านหนังสือ" * 50,
+    "lines": "\n".join(WORDS * 20),
+    "emoji": "😀" * 200,
+    "one space": "今天天气很好。" * 30 + " " + "我们去公园散步。" * 30,
+    "long words": " ".join(["incomprehensibilities"] * 80),
+}
+
+
+@pytest.mark.parametrize("kind", UNSPACED)
+def test_a_prompt_is_short_in_scripts_without_spaces(kind: str) -> None:
+    text = UNSPACED[kind]
+
+    prompt = text_generation.prompt_of(text)
+
+    assert text.startswith(prompt)
+    assert text_generation.PROMPT_BYTES - 24 < len(prompt.encode()) <= text_generation.PROMPT_BYTES < 128
+    assert kind != "long words" or set(prompt.split(" ")) == {"incomprehensibilities"}
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("Once", "On"),
+        ("All:\nSpeak,", "All:"),
+        ("天气很好", "天气"),
+        ("天气很", "天"),
+        ("天", "天"),
+        ("a", "a"),
+        (" ", " "),
+    ],
+)
+def test_a_prompt_is_half_of_a_text_at_most_and_never_empty(text: str, prompt: str) -> None:
+    assert text_generation.prompt_of(text) == prompt
+
+
 def test_answers_are_how_prompts_go_on() -> None:
     written = Written(text=" be", tokens=(4,), ended=True, log_probability=-0.5)
     first, last = (

@@ -114,9 +114,24 @@ def test_single_chinese_characters_are_joined_without_spaces() -> None:
     assert examples.targets[0] == Tagged(tuple((k, k + 1) for k in range(7)), ids("B-PER I-PER I-PER O B-LOC I-LOC O"))
 
 
-@pytest.mark.parametrize("tokens", [[["a", "b"], ["c"]], [["北京", "a"], ["c"]], [["北", "京"], ["Ada"]]])
+@pytest.mark.parametrize(
+    "tokens", [[["a", "b"], ["c"]], [["北京", "a"], ["c"]], [["Ada", "北", "slept"], ["北京", "北"]]]
+)
 def test_other_words_are_joined_by_spaces(tokens: list[list[str]]) -> None:
     assert task.read_inputs(table(tokens=tokens)) == tuple(" ".join(row) for row in tokens)
+
+
+def test_a_longer_word_stands_apart_from_single_chinese_characters_and_does_not_part_them() -> None:
+    words = [[*"叶老桂用", "iPhone", *"去北京"], list("去北京"), ["北京", "Ada"]]
+    tags = [["O"] * len(row) for row in words]
+    tags[0][-2:] = ["B-LOC", "I-LOC"]
+
+    examples = read(words, tags)
+
+    assert examples.inputs == ("叶老桂用 iPhone 去北京", "去北京", "北京 Ada")
+    for row, text, target in zip(words, examples.inputs, examples.targets, strict=True):
+        assert [str(text)[start:end] for start, end in target.words] == row
+    assert task.read_inputs(table(tokens=words)) == examples.inputs
 
 
 @pytest.mark.parametrize(
