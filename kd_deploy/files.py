@@ -52,6 +52,7 @@ def write_text(path: Path, text: str) -> None:
     aside = _aside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with aside.open("w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
@@ -94,7 +95,16 @@ def _sweep(path: Path) -> None:
     for left in start.parent.glob(glob.escape(start.name) + "*"):
         number = left.name.removeprefix(start.name)
         if number.isdecimal() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
+
+
+def _remove(left: Path) -> None:
+    """Remove a folder or a file, as far as we may."""
+    if left.is_dir() and not left.is_symlink():
+        shutil.rmtree(left, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        left.unlink()
 
 
 def _previous(folder: Path) -> Path:
@@ -141,7 +151,7 @@ def locked(folder: Path) -> Iterator[None]:
             _previous(folder).rename(folder)
         any_writer = beside(folder, ".{}.writing-")
         for left in any_writer.parent.glob(f"{glob.escape(any_writer.name)}*"):
-            shutil.rmtree(left, ignore_errors=True)  # of a writer that was killed
+            _remove(left)  # of a writer that was killed
         try:
             yield
         finally:

@@ -105,7 +105,8 @@ class RoundRecord(Part):
 class TrainingRecord(Part):
     """What a student learned from in a stage: rows, teachers' answers, vocabulary, layers.
 
-    `asked` counts the different texts that the teacher was asked about, `computed` those that no cache held;
+    `asked` counts the different texts that the teacher was asked about, each piece of those that are read in pieces,
+    `computed` those that no cache held;
     `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
     """
 
@@ -175,7 +176,7 @@ def _told(record: TrainingRecord, *, plain: bool) -> Iterator[str]:
     if plain:
         texts = f"It learned from {record.labelled + record.unlabelled} texts"
     left_out = record.labelled + record.unlabelled - record.taking_part
-    asked = f"the teacher answered {record.asked} different texts, {record.computed} of them not from the cache"
+    asked = f"the teacher answered {record.asked} texts or pieces, {record.computed} of them not from the cache"
     yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}."
     if record.teachers:
         yield f"Teachers on validation: {', '.join(f'{one.name} {one.score:.4f}' for one in record.teachers)}."

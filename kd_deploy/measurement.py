@@ -150,11 +150,12 @@ class DataUsed:
 class Evaluated:
     """One target's answers to every row of a data set, and what they are worth.
 
-    `samples` are what a target that writes wrote for the first of the evaluation's `samples`.
+    A metric is None where it is no finite number, such as a perplexity beyond all floats. `samples` are what a target
+    that writes wrote for the first of the evaluation's `samples`.
     """
 
     target: TargetName
-    quality: dict[str, float]
+    quality: dict[str, float | None]
     agreement: float | None
     predictions: tuple[Prediction, ...]
     samples: tuple[str, ...] = ()

@@ -96,6 +96,31 @@ def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(
         assert living.exists()
 
 
+def file_left_by(path: Path, number: int) -> Path:
+    left = path.with_name(f".{path.name}.writing-{socket.gethostname()}-{number}")
+    left.write_text("half")
+    return left
+
+
+def test_a_file_that_a_killed_writer_left_is_swept_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    path = tmp_path / "report.json"
+    file_left_by(path, dead.pid)
+    other, living = file_left_by(tmp_path / "report.md", dead.pid), file_left_by(path, os.getppid())
+
+    write_text(path, "{}")
+
+    assert names(tmp_path) == {"report.json", living.name, other.name}
+
+
+def test_a_file_that_a_killed_writer_left_is_swept_under_the_lock(old: Path) -> None:
+    file_left_by(old, 1)
+
+    with locked(old):
+        assert names(old.parent) == {"student", ".student.lock"}
+
+
 def test_what_a_killed_writer_of_the_same_number_left_is_not_taken_along(old: Path) -> None:
     staged_by(old, os.getpid())
 

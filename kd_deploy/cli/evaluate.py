@@ -49,8 +49,7 @@ def command(
     rows = [
         (
             one.target.name,
-            *(f"{one.quality[name]:.4f}" for name in metrics),
-            "-" if one.agreement is None else f"{one.agreement:.4f}",
+            *("-" if value is None else f"{value:.4f}" for value in (*map(one.quality.get, metrics), one.agreement)),
         )
         for one in evaluation.targets
     ]

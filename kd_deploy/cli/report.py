@@ -37,10 +37,13 @@ def command(
     chosen = [one for one in FORMATS if one in asked]
     if output.is_dir() and any(output.iterdir()) and not any(output.glob("report.*")):
         raise UsageError(f"{output} holds files and no report", hint="choose an empty folder or a new name")
+    earlier = baseline / REPORT_FILE if baseline and baseline.is_dir() else baseline
+    if earlier and "json" in chosen and earlier.resolve() == (output / REPORT_FILE).resolve():
+        raise UsageError(f"the report would replace its baseline, {earlier}", hint="choose another --output")
     made = report_on(runs)
-    if baseline:
-        made = against_baseline(made, load_report(baseline))
-    read = [*(run / REPORT_FILE for run in runs), *((baseline,) if baseline else ())]
+    if earlier:
+        made = against_baseline(made, load_report(earlier))
+    read = [*(run / REPORT_FILE for run in runs), *((earlier,) if earlier else ())]
     show(made, write_report(made, output, formats=chosen, keep=read), as_json=as_json)
     require_gates(made, output)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite, isnan
 
 from kd_deploy import progress
-from kd_deploy.errors import DataError
+from kd_deploy.errors import BundleError, DataError
 from kd_deploy.measurement import DataUsed, Evaluated, Evaluation, TargetName
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
@@ -28,6 +29,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
 
     Raises:
         DataError: A target has other classes than the rows.
+        BundleError: A target gives numbers that are none.
     """
     task = task_of(examples.labels)
     samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
@@ -81,6 +83,12 @@ def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -
         parts = [range(begin, min(begin + AT_ONCE, len(examples))) for begin in range(0, len(examples), AT_ONCE)]
         shown_parts = progress.track(parts, f"evaluating {target.name.name}", total=len(parts))
         predictions = tuple(one for rows in shown_parts for one in predictor.predictions(examples.some(rows)))
+        broken = next((row for row, one in enumerate(predictions) if isinstance(one, float) and isnan(one)), None)
+        if broken is not None:
+            raise BundleError(
+                f"{target.path} answers row {broken} of {examples.source} with nan: its weights are broken",
+                hint="train or export it again",
+            )
         # A server that teaches tells classes alone.
         written = predictor.predict(shown) if shown and isinstance(predictor, Predictor) else []
         return _Answers(predictions, tuple(one.text for one in written))
@@ -91,7 +99,9 @@ def _evaluated(
 ) -> Evaluated:
     return Evaluated(
         target=target,
-        quality=scores(own.predictions, examples),
+        quality={
+            metric: value if isfinite(value) else None for metric, value in scores(own.predictions, examples).items()
+        },
         agreement=None if teacher is None else task_of(examples.labels).agreement(own.predictions, teacher),
         predictions=own.predictions,
         samples=own.samples,

@@ -3,7 +3,7 @@
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
 from kd_deploy.tasks.registry import TASKS, is_plain, names_tokens
-from kd_deploy.tasks.splits import Splits
+from kd_deploy.tasks.splits import Splits, text_of
 from kd_deploy.tasks.task import Examples
 
 FEW_ROWS = 100
@@ -31,8 +31,8 @@ def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[s
             f"Few rows: {len(splits.validation)} for validation, {len(rows)} for this report. "
             "One row more or less right moves every figure; look at the intervals."
         )
-    known = set(splits.train.inputs)
-    again = sum(one in known for one in rows.inputs)
+    known = {text_of(one, task=splits.labels.task) for one in splits.train.inputs}
+    again = sum(text_of(one, task=splits.labels.task) in known for one in rows.inputs)
     if again:
         found.append(f"{again} of the {len(rows)} texts of this report stand in the training texts too.")
     manifest = student.manifest

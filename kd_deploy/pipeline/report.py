@@ -1,14 +1,19 @@
 """One report of several runs and benchmark files."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import TypeAdapter
+
 from kd_deploy import measurement_store
 from kd_deploy.errors import BenchmarkError, UsageError
+from kd_deploy.files import write_text
 from kd_deploy.measurement import Benchmarked, DataUsed, Evaluated, Evaluation, Measured, TargetName
+from kd_deploy.pipeline.resume import STATE
 from kd_deploy.recipe import Gates, Recipe
 from kd_deploy.report.compare import compare
 from kd_deploy.report.document import REPORT_FILE, load_report
@@ -17,6 +22,7 @@ from kd_deploy.report.render import WRITERS
 
 EVALUATION = "evaluation.json"
 BENCHMARK = "benchmark.json"
+NOTES = f"{STATE}/notes.json"
 RESOLVED = "recipe.resolved.yaml"
 SEVERAL_RUNS = "Each run is held against its own teacher; times of different runs were taken at different hours."
 NO_GATES = Gates()
@@ -35,7 +41,7 @@ class _Found:
 
 def forget_figures(run: Path) -> None:
     """Remove what was measured in a run's folder: it is of models that are not there any more."""
-    for name in (EVALUATION, BENCHMARK, *(name for name, _ in WRITERS.values())):
+    for name in (EVALUATION, BENCHMARK, NOTES, *(name for name, _ in WRITERS.values())):
         (run / name).unlink(missing_ok=True)
 
 
@@ -120,8 +126,19 @@ def _read(place: Path) -> _Found:
         evaluation=measurement_store.load(place / EVALUATION, Evaluation),
         benchmarked=measurement_store.load(place / BENCHMARK, Benchmarked),
         gates=Recipe.load(place / RESOLVED).report.gates if (place / RESOLVED).is_file() else NO_GATES,
-        notes=load_report(place).notes if (place / REPORT_FILE).is_file() else (),
+        notes=_kept_notes(place),
     )
+
+
+def keep_notes(run: Path, notes: Sequence[str]) -> None:
+    """Keep the notes of a run beside its figures: its report may be written in forms that cannot be read back."""
+    write_text(run / NOTES, json.dumps(notes, ensure_ascii=False) + "\n")
+
+
+def _kept_notes(run: Path) -> tuple[str, ...]:
+    if (run / NOTES).is_file():
+        return TypeAdapter(tuple[str, ...]).validate_json((run / NOTES).read_text(encoding="utf-8"))
+    return load_report(run).notes if (run / REPORT_FILE).is_file() else ()
 
 
 def _nothing(task: str) -> Evaluation:

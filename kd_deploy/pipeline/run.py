@@ -7,11 +7,12 @@ from pathlib import Path
 
 from kd_deploy.errors import RecipeError, UsageError
 from kd_deploy.files import locked, require_ours, write_text
-from kd_deploy.pipeline.report import RESOLVED, forget_figures
+from kd_deploy.pipeline.report import RESOLVED, forget_figures, keep_notes
 from kd_deploy.pipeline.resume import STATE, Stages
 from kd_deploy.pipeline.running import Running
 from kd_deploy.recipe import Recipe
 from kd_deploy.report.compare import compare
+from kd_deploy.report.html import require_packages
 from kd_deploy.report.model import Report
 from kd_deploy.report.render import write_report
 from kd_deploy.runtime.session import find_provider
@@ -64,7 +65,9 @@ def run(
         targets = running.targets()
         evaluation = running.evaluate(targets, name=name)
         benchmarked = running.benchmark(targets.main, command=command)
-        report = compare(evaluation, benchmarked, gates=recipe.report.gates, notes=(*notes, *running.notes()))
+        told = (*notes, *running.notes())
+        keep_notes(output, told)
+        report = compare(evaluation, benchmarked, gates=recipe.report.gates, notes=told)
         files = write_report(report, output, formats=recipe.report.formats)
         shutil.rmtree(output / STATE / "work", ignore_errors=True)
     return Ran(folder=output, report=report, files=files)
@@ -102,6 +105,8 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
     for provider in recipe.benchmark.providers:
         find_provider(provider)
+    if "html" in recipe.report.formats:
+        require_packages()
     check_recipe(recipe)
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task))
     further = read_further(recipe, splits)

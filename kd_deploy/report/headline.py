@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from kd_deploy.measurement import LOWER_IS_BETTER
-from kd_deploy.report.cells import Cell, percent, points, ratio_text, words
-from kd_deploy.report.model import Comparison, Difference, Report
+from kd_deploy.report.cells import Cell, megabytes, percent, plain, points, ratio_text, words
+from kd_deploy.report.model import Comparison, Difference, Report, Target
 from kd_deploy.report.roles import judged_student, main_quality
 
 
@@ -14,7 +14,7 @@ def headline(report: Report) -> tuple[Cell, ...]:
     compared = next((one for one in report.comparison if student and one.target == student.name), None)
     if compared is None:
         return (words("No student was held against a teacher."),)
-    clauses = list(_clauses(compared, report.main_metric))
+    clauses = list(_clauses(compared, report))
     verdict = (*_harm(compared, report), *_gates(report, compared.target))
     if not clauses:
         return (*_alone(compared, report), *verdict)
@@ -45,23 +45,26 @@ def _difference(compared: Comparison, report: Report) -> Difference | None:
     return next((one for one in report.differences if one.student.rpartition("/")[0] == run), None)
 
 
-def _clauses(compared: Comparison, metric: str) -> Iterator[tuple[Cell, ...]]:
-    if compared.retained and metric in LOWER_IS_BETTER:
-        times = Cell(text=f"{1 / compared.retained:.3f}", value=1 / compared.retained)
-        yield (words("has "), times, words(f" times the {compared.against}'s {metric}"))
+def _clauses(compared: Comparison, report: Report) -> Iterator[tuple[Cell, ...]]:
+    metric, student, teacher = report.main_metric, _named(compared.target, report), _named(compared.against, report)
+    if compared.retained is not None and metric in LOWER_IS_BETTER:
+        own, others = plain(main_quality(student, metric)), plain(main_quality(teacher, metric))
+        yield (words(f"has a {metric} of "), own, words(f" against the {compared.against}'s "), others)
     elif compared.retained is not None:
         yield (words("keeps "), percent(compared.retained), words(f" of the {compared.against}'s {metric}"))
     if compared.speedup is not None:
         speedup = Cell(text=ratio_text(compared.speedup), value=compared.speedup)
         yield (words("answers "), speedup, words(" times as fast"))
-    if compared.smaller is not None:
-        larger = compared.smaller < 1
-        ratio = 1 / compared.smaller if larger else compared.smaller
-        yield (
-            words("is "),
-            Cell(text=ratio_text(ratio), value=ratio),
-            words(f" times {'larger' if larger else 'smaller'}"),
-        )
+    if compared.smaller is not None and compared.smaller >= 1:
+        smaller = Cell(text=ratio_text(compared.smaller), value=compared.smaller)
+        yield (words("is "), smaller, words(" times smaller"))
+    elif compared.smaller is not None and student and teacher:
+        own, others = megabytes(student.size_bytes), megabytes(teacher.size_bytes)
+        yield (words("is larger, with "), own, words(f" MB against the {compared.against}'s "), others)
+
+
+def _named(name: str | None, report: Report) -> Target | None:
+    return next((one for one in report.targets if one.name == name), None)
 
 
 def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:
@@ -73,13 +76,13 @@ def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:
 
 def _harm(compared: Comparison, report: Report) -> Iterator[Cell]:
     """What nobody should overlook: a teacher that is worth nothing, a student that was better off without one."""
-    teacher = next((one for one in report.targets if one.name == compared.against), None)
-    if main_quality(teacher, report.main_metric) == 0:
+    if main_quality(_named(compared.against, report), report.main_metric) == 0:
         yield words(f" The {compared.against}'s {report.main_metric} is 0: there was nothing to learn.", state="failed")
     taught = _difference(compared, report)
     if taught and taught.points is not None and taught.high is not None and taught.high < 0:
-        lost = f" Distillation cost it {-taught.points:.2f} points of {taught.metric}: on labels alone it is better."
-        yield words(lost, state="failed")
+        yield words(" Distillation brought it ", state="failed")
+        yield points(taught.points)
+        yield words(f" points of {taught.metric}: on labels alone it is better.", state="failed")
 
 
 def _gates(report: Report, target: str) -> Iterator[Cell]:

@@ -1,6 +1,7 @@
 """report.html: one file that opens offline, runs nothing and fetches nothing."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from kd_deploy.errors import MissingExtraError
@@ -11,6 +12,16 @@ from kd_deploy.report.prose import reading, records
 from kd_deploy.report.tables import gates_table, summary_table, tables
 
 TEMPLATE = "report.html.jinja"
+
+
+def require_packages() -> None:
+    """Refuse a page that could not be made, before what it is about.
+
+    Raises:
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    if not all(find_spec(package) for package in ("jinja2", "matplotlib")):
+        raise MissingExtraError("report.html", extra="report")
 
 
 def to_html(report: Report) -> str:

@@ -1,6 +1,5 @@
 """One row for every target: what was measured and what was answered, brought together by name."""
 
-import math
 from collections.abc import Sequence
 
 from kd_deploy.measurement import (
@@ -51,7 +50,7 @@ def _row(name: TargetName, *, evaluated: Evaluated | None, measured: Measured | 
         threads=measured.threads if measured else None,
         parameters=measured.parameters if measured else None,
         size_bytes=measured.size_bytes if measured else None,
-        quality=_finite(evaluated.quality) if evaluated else None,
+        quality=evaluated.quality if evaluated else None,
         agreement=evaluated.agreement if evaluated else None,
         latency=tuple(_latency(one) for one in measured.latency) or None if measured else None,
         end_to_end=_end_to_end(measured.end_to_end) if measured else None,
@@ -66,7 +65,7 @@ def _missing_quality(evaluated: Evaluated | None) -> dict[str, str | None]:
     if evaluated is None:
         return {"quality": NOT_EVALUATED, "agreement": NOT_EVALUATED}
     not_finite = {
-        f"quality.{metric}": None if math.isfinite(value) else "is not a finite number"
+        f"quality.{metric}": "is not a finite number" if value is None else None
         for metric, value in evaluated.quality.items()
     }
     agreement = "there was no teacher to agree with" if evaluated.agreement is None else None
@@ -80,10 +79,6 @@ def _missing_time(measured: Measured | None) -> dict[str, str | None]:
     missing = {part: None if getattr(measured, part) else measured.reason or "was not measured" for part in parts}
     parameters = "is not known for this target" if measured.parameters is None else None
     return {**missing, "parameters": parameters}
-
-
-def _finite(quality: dict[str, float]) -> dict[str, float | None]:
-    return {metric: value if math.isfinite(value) else None for metric, value in quality.items()}
 
 
 def _latency(seen: Latency) -> LatencyFigures:

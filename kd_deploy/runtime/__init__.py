@@ -1,4 +1,4 @@
-"""Answers from a bundle: numpy, onnxruntime and tokenizers, nothing else."""
+"""Answers from a bundle: numpy, onnxruntime and tokenizers, no torch."""
 
 from kd_deploy.runtime.loading import load
 from kd_deploy.runtime.predictor import Predictor

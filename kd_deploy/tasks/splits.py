@@ -9,10 +9,11 @@ from typing import cast
 
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
-from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.files import sha256_text
 from kd_deploy.recipe import TaskData
 from kd_deploy.recipe.data import Unlabeled
+from kd_deploy.tasks import question_answering
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
@@ -52,11 +53,12 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
         teacher: Classes that the teacher has learned already; empty where it is yet to learn them.
 
     Raises:
-        RecipeError: The recipe names no training data.
+        RecipeError: The recipe names no training data, or a column that the task does not have.
         DataError: Anything wrong in a file, with its place.
     """
     if data.train is None:
         raise RecipeError("data.train: missing", hint="name a training file in the recipe, or kd-deploy init")
+    check_columns(data.columns, task=task, in_recipe=True)
     table = read(data, data.train, task=task, split="train")
     labels = task.find_labels(table, teacher=teacher)
     train = _limited(task.read_examples(table, labels), data.train_limit, seed=data.seed)
@@ -123,10 +125,10 @@ def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:
 
 
 def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:
-    """One source of a recipe as a table under the task's column names.
+    """One source as a table under the task's column names.
 
     Raises:
-        RecipeError: data.columns names a column that the task does not have.
+        UsageError: --columns names a column that the task does not have.
         DataError: Anything wrong in the file.
     """
     check_columns(data.columns, task=task)
@@ -145,7 +147,7 @@ def read_inputs(source: str, *, columns: Mapping[str, str], task: Task, split: s
     """The inputs of a source whose rows need no labels.
 
     Raises:
-        RecipeError: `columns` names a column that the task does not have.
+        UsageError: --columns names a column that the task does not have.
         DataError: Anything wrong in the file.
     """
     check_columns(columns, task=task)
@@ -153,18 +155,20 @@ def read_inputs(source: str, *, columns: Mapping[str, str], task: Task, split: s
     return task.read_inputs(read_table(source, columns=columns, required=task.INPUTS, optional=others, split=split))
 
 
-def check_columns(columns: Mapping[str, str], *, task: Task) -> None:
-    """Refuse the name of a column that the task does not have.
+def check_columns(columns: Mapping[str, str], *, task: Task, in_recipe: bool = False) -> None:
+    """Refuse the name of a column that the task does not have, with the names that it has.
 
     Raises:
-        RecipeError: With the names that it has.
+        RecipeError: The recipe's data.columns has it.
+        UsageError: --columns has it.
     """
     known = (*task.REQUIRED, *task.OPTIONAL)
     strange = sorted(set(columns) - set(known))
     if strange:
-        raise RecipeError(
-            f"data.columns.{strange[0]}: {task.NAME} has no such column", hint=f"it has: {', '.join(known)}"
-        )
+        what, hint = f"{strange[0]}: {task.NAME} has no such column", f"it has: {', '.join(known)}"
+        if in_recipe:
+            raise RecipeError(f"data.columns.{what}", hint=hint)
+        raise UsageError(f"--columns {what}", hint=hint)
 
 
 def _limited(examples: Examples, limit: int | None, *, seed: int) -> Examples:
@@ -184,21 +188,27 @@ def _three(examples: Examples, shares: tuple[float, float, float], *, seed: int)
 def _hold_back(
     examples: Examples, *, share: float, seed: int, what: str = "validation", hint: str = NAME_A_FILE
 ) -> tuple[Examples, Examples]:
-    """A share of the inputs apart, with each class in its share; rows of one input stay together."""
+    """A share of the texts apart, with each class in its share; rows of one text stay together."""
+    texts = [text_of(one, task=examples.labels.task) for one in examples.inputs]
     first: dict[TextInput, int] = {}
-    for row, one in enumerate(examples.inputs):
+    for row, one in enumerate(texts):
         first.setdefault(one, row)
     order = list(first.values())
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
     order.sort(key=lambda row: _stratum(examples.targets[row]))
     count = round(len(order) * share)
     if count == 0:
-        rows = "rows" if len(order) == len(examples) else "different rows"
+        rows = "rows" if len(order) == len(examples) else "different texts"
         raise DataError(f"{examples.source} has {len(order)} {rows}: too few to hold some back for {what}", hint=hint)
-    apart = {examples.inputs[order[int((place + 0.5) * len(order) / count)]] for place in range(count)}
-    held = [row for row, one in enumerate(examples.inputs) if one in apart]
-    kept = [row for row, one in enumerate(examples.inputs) if one not in apart]
+    apart = {texts[order[int((place + 0.5) * len(order) / count)]] for place in range(count)}
+    held = [row for row, one in enumerate(texts) if one in apart]
+    kept = [row for row, one in enumerate(texts) if one not in apart]
     return _drawn(examples, kept), _drawn(examples, held)
+
+
+def text_of(one: TextInput, *, task: str) -> TextInput:
+    """What a model that has seen it knows before it is asked: of a question the context, else all of an input."""
+    return one[1] if task == question_answering.NAME else one
 
 
 def _drawn(examples: Examples, rows: Sequence[int]) -> Examples:

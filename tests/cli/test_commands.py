@@ -185,6 +185,20 @@ def test_columns_with_other_names_are_mapped(ran: Path, cli: Cli, tmp_path: Path
     assert cli("evaluate", ran / "student", "--data", data, "--columns", "mail").code == 2
 
 
+@pytest.mark.parametrize("command", ["evaluate", "benchmark", "export"])
+def test_a_column_that_the_task_does_not_have_is_a_fault_of_the_command_line(
+    command: str, ran: Path, cli: Cli, tmp_path: Path
+) -> None:
+    data = tmp_path / "mails.csv"
+    data.write_text("text,label\nwhere is my parcel,track_order\n", encoding="utf-8")
+
+    outcome = cli(command, ran / "student", "--data", data, "--columns", "mail=text", "--output", tmp_path / "made")
+
+    assert outcome.code == 2
+    assert "--columns mail: text-classification has no such column" in outcome.err
+    assert "data.columns" not in outcome.err
+
+
 def test_the_version_is_shown(cli: Cli) -> None:
     assert cli("--version").out.strip() == "0.1.0"
 

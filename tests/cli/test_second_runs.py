@@ -14,8 +14,10 @@ import pytest
 from kd_deploy.bundle import Bundle
 from kd_deploy.cli.predict import read_lines
 from kd_deploy.data.reading import read_table
-from kd_deploy.errors import ExportError
+from kd_deploy.distill import job
+from kd_deploy.errors import ExportError, UsageError
 from kd_deploy.pipeline import running
+from kd_deploy.report import html
 from kd_deploy.tasks.registry import TASKS
 from tests.cli.conftest import Cli, read_json
 
@@ -324,3 +326,63 @@ def test_a_report_that_was_read_is_not_removed(copied: Path, cli: Cli, tmp_path:
     assert {path.name for path in report.iterdir()} == {"report.html", "report.json"}
     assert cli("report", copied, "--output", copied, "--formats", "md").code == 0
     assert {path.name for path in copied.glob("report.*")} == {"report.md", "report.json"}
+
+
+def test_a_report_does_not_replace_its_baseline(copied: Path, cli: Cli, tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    assert cli("report", copied, "--output", report).code == 0
+    before = (report / "report.json").read_bytes()
+
+    for baseline in (report, report / "report.json"):
+        told = cli("report", copied, "--baseline", baseline, "--output", report)
+        assert (told.code, "would replace its baseline" in told.err) == (2, True)
+        assert cli("report", copied, "--baseline", baseline, "--output", report, "--formats", "md").code == 0
+    assert (report / "report.json").read_bytes() == before
+
+
+def test_the_notes_of_a_run_are_kept_whatever_forms_its_report_has(copied: Path, cli: Cli, tmp_path: Path) -> None:
+    assert again(cli, copied, "report.formats=[html]")[0] == 0
+    assert not (copied / "report.json").exists()
+
+    assert cli("report", copied, "--output", tmp_path / "report").code == 0
+
+    assert any("It learned from 400 texts" in note for note in read_json(tmp_path / "report" / "report.json")["notes"])
+
+
+def test_a_demo_replaces_no_other_run(copied: Path, cli: Cli) -> None:
+    before = (copied / "recipe.resolved.yaml").read_bytes()
+
+    told = cli("demo", "--output", copied)
+
+    assert (told.code, "holds a run of another recipe" in told.err) == (2, True)
+    assert (copied / "recipe.resolved.yaml").read_bytes() == before
+    assert not (copied / "data").exists()
+
+
+def test_a_page_that_cannot_be_made_is_refused_before_anything_is_trained(
+    copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "find_spec", lambda package: None if package == "matplotlib" else package)
+
+    code, told = again(cli, copied, "teacher.finetune.epochs=1")
+
+    assert (code, "report" in told) == (9, True)
+    assert "teacher: epoch 1" not in told
+
+
+def test_a_bundle_that_cannot_be_written_is_no_reason_to_train_again(
+    copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_bundle", _full)
+        assert again(cli, copied, "distill.epochs=1")[0] == 2
+
+    code, told = again(cli, copied, "distill.epochs=1")
+
+    assert code == 0
+    assert "going on from checkpoint-" in told
+    assert "student: epoch" not in told
+
+
+def _full(*_: object, **__: object) -> None:
+    raise UsageError("cannot write: the disk is full", hint="free some space")

@@ -71,6 +71,12 @@ def measured(target: TargetName, *, provider: str = "cpu", threads: int = 1) -> 
     )
 
 
+def writing(target: TargetName, *, tokens: int, provider: str = "cpu") -> Measured:
+    seen = measured(target, provider=provider)
+    assert seen.end_to_end
+    return replace(seen, end_to_end=replace(seen.end_to_end, tokens=tokens))
+
+
 def timing(median_ms: float) -> Timing:
     return Timing(samples_ms=tuple(median_ms * factor for factor in (0.9, 0.95, 1.0, 1.1, 1.4)))
 

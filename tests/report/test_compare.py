@@ -4,6 +4,7 @@ import pytest
 
 from kd_deploy.measurement import Latency
 from kd_deploy.recipe import Gates
+from kd_deploy.report.compare import OTHER_LENGTHS
 from tests.report.samples import (
     CONTROL,
     INT8,
@@ -19,6 +20,7 @@ from tests.report.samples import (
     renamed,
     report,
     target_of,
+    writing,
 )
 
 
@@ -114,7 +116,7 @@ def test_without_a_teacher_every_ratio_says_why() -> None:
 
 
 def test_a_quality_that_is_not_a_number_is_none() -> None:
-    broken = replace(evaluated(INT8), quality={"accuracy": float("nan")})
+    broken = replace(evaluated(INT8), quality={"accuracy": None})
     made = report(evaluation(evaluated(TEACHER), broken))
 
     found = target_of(made, "student-int8")
@@ -159,3 +161,34 @@ def test_gates_without_a_student_do_not_pass() -> None:
     assert {(one.passed, one.target, one.reason) for one in made.gates} == {
         (False, None, "there is no student among the targets")
     }
+
+
+@pytest.mark.parametrize(("tokens", "told"), [(1000, False), (930, False), (1070, False), (880, True), (1120, True)])
+def test_a_speedup_that_answers_of_another_length_make_is_told(tokens: int, told: bool) -> None:
+    made = report(timed=benchmarked(writing(TEACHER, tokens=1000), writing(INT8, tokens=tokens)))
+
+    assert comparison_of(made, "student-int8").speedup == pytest.approx(16)
+    assert [note.startswith(OTHER_LENGTHS) for note in made.notes] == [True] * told
+
+
+def test_the_note_on_lengths_has_the_throughput_of_both() -> None:
+    targets = (writing(TEACHER, tokens=1000), writing(TORCH, tokens=500), writing(INT8, tokens=500))
+    made = report(timed=benchmarked(*targets), notes=["Made-up texts."])
+
+    speeds = [target_of(made, name).end_to_end.tokens_per_s for name in ("teacher", "student-torch", "student-int8")]
+    teachers, torchs, int8s = (f"{one:.0f}" for one in speeds)
+    assert made.notes == (
+        "Made-up texts.",
+        (
+            f"{OTHER_LENGTHS} On cpu, threads 1, the teacher writes {teachers} tokens a second, "
+            f"student-torch {torchs}, student-int8 {int8s}."
+        ),
+    )
+    assert report(timed=benchmarked(*targets), notes=made.notes).notes == made.notes
+
+
+def test_throughputs_of_different_places_are_not_compared() -> None:
+    timed = benchmarked(writing(TEACHER, tokens=1000), writing(INT8, tokens=500, provider="cuda"))
+
+    assert report(timed=timed).notes == ()
+    assert report(timed=benchmarked(measured(TEACHER), writing(INT8, tokens=500))).notes == ()

@@ -25,6 +25,14 @@ def test_the_verdict_is_one_sentence_and_the_gates() -> None:
     )
 
 
+def test_a_larger_student_is_told_by_both_sizes() -> None:
+    larger = replace(measured(INT8), size_bytes=225_000_000)
+
+    told = headline_text(report(timed=benchmarked(measured(TEACHER), larger), gates=Gates(min_speedup=1)))
+
+    assert "times as fast and is larger, with 225 MB against the teacher's 90.0. It passes every gate." in told
+
+
 def test_a_missed_gate_is_named() -> None:
     made = report(gates=Gates(min_retained=0.99, min_speedup=100, max_size_mb=100))
 
@@ -61,8 +69,8 @@ def test_a_student_that_was_better_off_without_a_teacher_is_said_to_be() -> None
 
     told = headline_text(report(evaluation(*targets)))
 
-    assert " Distillation cost it 6.00 points of accuracy: on labels alone it is better." in told
-    assert "Distillation cost" not in headline_text(report())
+    assert " Distillation brought it -6.00 points of accuracy: on labels alone it is better." in told
+    assert "Distillation" not in headline_text(report())
 
 
 def test_a_teacher_that_is_worth_nothing_is_named() -> None:

@@ -19,9 +19,12 @@ from kd_deploy.report.prose import reading
 from kd_deploy.report.render import write_report
 from kd_deploy.report.tables import summary_table
 from kd_deploy.tasks.registry import TASKS
+from tests.report import test_lower_is_better as of_perplexity
 from tests.report.samples import (
+    CONTROL,
     INT8,
     TEACHER,
+    TORCH,
     benchmarked,
     evaluated,
     evaluation,
@@ -29,6 +32,7 @@ from tests.report.samples import (
     not_measured,
     renamed,
     report,
+    writing,
 )
 
 NUMBER = re.compile(r"(?<![\w.-])-?\d[\d\u202f]*(?:\.\d+)?(?![\w.-])")
@@ -36,6 +40,9 @@ EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> $x_{ ]]> --!> 
 FULL = against_baseline(
     report(timed=benchmarked(measured(TEACHER), not_measured(INT8, "no GPU")), notes=["Made-up texts."]), report()
 )
+LARGER = report(timed=benchmarked(measured(TEACHER), replace(measured(INT8), size_bytes=225_000_000)))
+HARMED = report(evaluation(*map(evaluated, (TEACHER, TORCH)), evaluated(CONTROL, right=190), evaluated(INT8)))
+WRITING = report(timed=benchmarked(writing(TEACHER, tokens=1000), writing(INT8, tokens=500)))
 
 
 class Page(HTMLParser):
@@ -88,7 +95,7 @@ def leaves(value: object) -> Iterator[object]:
         yield value
 
 
-@pytest.mark.parametrize("made", [report(), FULL])
+@pytest.mark.parametrize("made", [report(), FULL, LARGER, HARMED, WRITING, of_perplexity.made()])
 def test_every_number_in_the_page_is_a_number_in_the_json(made: Report) -> None:
     known = list(leaves(to_document(made)))
     numbers = {float(one) for one in known if isinstance(one, int | float)}

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.recipe import Data
 from kd_deploy.tasks import question_answering, text2text, text_classification
-from kd_deploy.tasks.splits import Splits, read_splits
+from kd_deploy.tasks.splits import Splits, read_inputs, read_splits
+from kd_deploy.tasks.splits import read as read_source
 
 
 def read(data: Data) -> Splits:
@@ -72,7 +73,7 @@ def test_a_column_of_another_name_is_the_one_that_a_task_reads(tmp_path: Path) -
     (tmp_path / "more.jsonl").write_text('{"english": "four"}\n')
     pairs, asked = tmp_path / "pairs.jsonl", tmp_path / "asked.jsonl"
     pairs.write_text("".join(json.dumps({"source": f"a{row}", "target": "b"}) + "\n" for row in range(20)))
-    questions = [{"question": f"who {row}?", "context": "Ann.", "answer": "Ann"} for row in range(20)]
+    questions = [{"question": f"who {row}?", "context": f"Ann {row}.", "answer": "Ann"} for row in range(20)]
     asked.write_text("".join(json.dumps(row) + "\n" for row in questions))
     more = {"unlabeled": [{"source": str(tmp_path / "more.jsonl"), "column": "english"}]}
 
@@ -152,6 +153,17 @@ def test_a_column_that_the_task_does_not_have_is_named(tmp_path: Path) -> None:
         read(data)
 
 
+def test_without_a_recipe_it_is_a_fault_of_the_command_line(tmp_path: Path) -> None:
+    source, columns = write(tmp_path / "rows.jsonl", 4), {"sentiment": "label"}
+
+    with pytest.raises(UsageError, match="--columns sentiment: text-classification has no such column") as caught:
+        read_source(Data(columns=columns), source, task=text_classification, split="test")
+    with pytest.raises(UsageError, match="--columns sentiment"):
+        read_inputs(source, columns=columns, task=text_classification, split="test")
+
+    assert caught.value.hint.startswith("it has: text, ")
+
+
 def test_one_file_becomes_three_by_shares(tmp_path: Path) -> None:
     data = Data(train=write(tmp_path / "all.jsonl", 200), split=(0.7, 0.15, 0.15))
 
@@ -187,6 +199,21 @@ def test_rows_of_one_text_stay_together(tmp_path: Path, split: tuple[float, floa
     parts = [part for part in (splits.train, splits.validation, splits.test) if part]
     assert sum(len(part) for part in parts) == 100
     assert sum(len(set(part.inputs)) for part in parts) == 25
+
+
+@pytest.mark.parametrize("split", [None, (0.6, 0.2, 0.2)])
+def test_questions_on_one_context_stay_together(tmp_path: Path, split: tuple[float, float, float] | None) -> None:
+    rows = [
+        {"question": f"what is {row}?", "context": f"it is {row % 25} here", "answer": f"{row % 25}"}
+        for row in range(100)
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    splits = read_splits(Data(train=str(tmp_path / "train.jsonl"), split=split), task=question_answering)
+
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part]
+    assert sum(len(part) for part in parts) == 100
+    assert sum(len({context for _, context in part.inputs}) for part in parts) == 25
 
 
 def test_another_draw_is_other_rows(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Texts written token by token: numpy, onnxruntime and tokenizers, nothing else."""
+"""Texts written token by token: numpy, onnxruntime and tokenizers, no torch."""
 
 from kd_deploy.runtime.generation.graphs import open_decoder
 from kd_deploy.runtime.generation.writer import Writer
