@@ -14,7 +14,7 @@ from kd_deploy.distill.active import choose
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.observe import observe, shape_of
 from kd_deploy.distill.passes import all_logits, passes
-from kd_deploy.distill.precision import autocast
+from kd_deploy.distill.precision import autocast, usual_device
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
@@ -79,6 +79,7 @@ def ask_in_rounds(
         rows = tuple(np.flatnonzero(answered).tolist())
         so_far = _SoFar(answered=rows, computed=computed, rounds=tuple(records), metrics=metrics)
         keep(folder, student, so_far.model_dump_json())
+        job.forget(f"{what} round {number}")
     return Asked(metrics=metrics, teaching=teaching, rounds=tuple(records))
 
 
@@ -127,7 +128,7 @@ def _chosen(
     if strategy == "random":
         nothing = np.zeros((len(inputs), 2), dtype=np.float32)
         return choose(nothing, count=count, strategy="random", seed=seed, already=answered)
-    context = autocast("fp32", next(student.parameters()).device)
+    context = autocast("fp32", next(student.to(usual_device()).parameters()).device)
     logits = all_logits(student, encoder, inputs, context=context)
     return choose(
         logits,

@@ -25,7 +25,7 @@ from kd_deploy.tasks.registry import TASKS, writes
 from kd_deploy.tasks.task import LabelSpace
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
@@ -113,8 +113,9 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
         options |= label_fields(labels) | {"ignore_mismatched_sizes": True}
     model, told = auto_class(task).from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
     lacking = [name for name in told["missing_keys"] if not name.startswith(POOLER)]
-    if labels is None and lacking:
-        # transformers would fill them with random numbers and warn.
+    if labels is not None:
+        lacking = [name for name in lacking if not _is_new(name, model)]
+    if lacking:  # transformers would fill them with random numbers and warn
         raise BundleError(f"{folder} lacks the weight {min(lacking)}", hint="save the checkpoint again")
     if model.config.pad_token_id is None:  # GPT-2 and its like; a batch has to be told by which token it ends
         with contextlib.suppress(BundleError):
@@ -122,6 +123,13 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
     if TASKS[task].ANSWERS == "vector":
         return embedder(model, read_pooling(folder)).eval()
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _is_new(name: str, model: "PreTrainedModel") -> bool:
+    """Whether a weight is of the head, pooling before it included: what a checkpoint for other labels lacks."""
+    body = model.base_model_prefix
+    in_body = name.startswith(f"{body}.") if hasattr(model, body) else True
+    return not in_body or f".{POOLER}" in name
 
 
 def _sees_ahead(config: dict[str, Any]) -> bool:

@@ -83,17 +83,24 @@ class Job:
     ) -> dict[str, dict[str, float]]:
         """Train a model in place on one task or several, and give its scores on validation, task by task.
 
+        Its checkpoints stay until the model is kept elsewhere: then `forget` removes them, or who made the job does.
+
         Raises:
             TrainingError: Training cannot go on.
         """
         lessons = {name: self._lesson(name, teaching) for name, teaching in teachings.items()}
-        work = self.work / what.replace(" ", "-")
-        metrics = train_together(model, lessons, settings=settings, work=work, description=what)
-        processes.wait()  # the last one may still be reading the best checkpoint
-        shutil.rmtree(work, ignore_errors=True)
+        metrics = train_together(model, lessons, settings=settings, work=self._folder(what), description=what)
         for name, lesson in lessons.items() if len(lessons) > 1 else ():
             progress.say(f"{what}: {name}, validation {lesson.metric} {metrics[name][lesson.metric]:.4f}")
         return metrics
+
+    def forget(self, what: str) -> None:
+        """Remove the checkpoints of a training."""
+        processes.wait()  # the last one may still be reading the best of them
+        shutil.rmtree(self._folder(what), ignore_errors=True)
+
+    def _folder(self, what: str) -> Path:
+        return self.work / what.replace(" ", "-")
 
     def _lesson(self, name: str, teaching: Teaching) -> Lesson:
         return Lesson(

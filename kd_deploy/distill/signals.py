@@ -26,7 +26,7 @@ from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
 
-CONFIG = "config.json"
+CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 VERSION = 2
 LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
 SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
@@ -160,8 +160,12 @@ def room_for(size: int, *, new: int, limit_gb: float, cache: Path) -> bool:
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:
-    """What the signals depend on besides the text: weights, configs, tokenizer, length limit, number format."""
+    """What the signals depend on besides the text: weights, configs, tokenizer, length limit, number format.
+
+    The way to write is a config too: it says in which language a translation is.
+    """
     weights = [sha256_file(path) for path in sorted(checkpoint.glob("*.safetensors"))]
+    writing = checkpoint / GENERATION_CONFIG
     parts = (checkpoint / MODULES, *sorted(checkpoint.glob(f"*/{CONFIG}")))  # how sentence vectors are pooled
     pooling = [sha256_file(path) for path in parts if path.is_file()]
     settings = {
@@ -172,6 +176,7 @@ def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str
         "max_length": max_length,
         "format": number_format,
         **({"pooling": pooling} if pooling else {}),
+        **({"writing": sha256_file(writing)} if writing.is_file() else {}),
     }
     return sha256_text(json.dumps(settings, sort_keys=True))[:32]
 

@@ -169,7 +169,11 @@ def _through_stages(
         def run(settings: Distill = settings, what: str = what) -> dict[str, Passed]:
             return _stage(job, student, subjects, settings, what=what)
 
-        passed.append(run() if number == len(stages) else _once(job.work / f"stage-{number}", student, run))
+        if number == len(stages):
+            passed.append(run())
+        else:
+            passed.append(_once(job.work / f"stage-{number}", student, run))
+            job.forget(what)
     return tuple(passed)
 
 

@@ -28,19 +28,22 @@ def word_table(model: nn.Module, how: Embeddings, *, heard: bool = False) -> Ite
         heard: Whether somebody asks for the gradient of frozen vectors, as fgm does; it costs a longer backward pass.
 
     Raises:
-        TrainingError: `sparse`, and several processes on accelerators: their gradients cannot be summed there.
+        TrainingError: `sparse`, and several processes whose gradients cannot be summed: on accelerators, or of a table
+            that the head shares.
     """
     table = word_vectors(model)
     if not table.weight.requires_grad:
         yield
         return
-    alone = not torch.cuda.is_available() or processes.count() == 1
-    if how == "sparse" and not alone:
+    # A head that shares the table makes the sum of both gradients dense, where each process has been told otherwise.
+    summed = processes.count() == 1 or not (torch.cuda.is_available() or _is_shared(table.weight, model))
+    if how == "sparse" and not summed:
+        where = "on accelerators" if torch.cuda.is_available() else "and a head that shares the word vectors"
         raise TrainingError(
-            f"embeddings: sparse, with {processes.count()} processes on accelerators", hint="choose embeddings: train"
+            f"embeddings: sparse, with {processes.count()} processes {where}", hint="choose embeddings: train"
         )
     # Dense gradients cost little on an accelerator, and sparse ones make the processor wait for it.
-    table.sparse = how == "sparse" or (how == "train" and not torch.cuda.is_available())
+    table.sparse = how == "sparse" or (how == "train" and summed and not torch.cuda.is_available())
     table.weight.requires_grad_(how != "frozen")
     hook = accept_gradient(model) if how == "frozen" and heard else None
     try:
@@ -50,6 +53,10 @@ def word_table(model: nn.Module, how: Embeddings, *, heard: bool = False) -> Ite
         table.weight.requires_grad_(True)
         if hook is not None:
             hook.remove()
+
+
+def _is_shared(weight: Tensor, model: nn.Module) -> bool:
+    return sum(one is weight for _, one in model.named_parameters(remove_duplicate=False)) > 1
 
 
 def accept_gradient(model: nn.Module) -> RemovableHandle:

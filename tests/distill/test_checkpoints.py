@@ -343,6 +343,26 @@ def test_a_head_without_weights_is_not_filled_with_random_numbers(checkpoint: Pa
     assert load_model(copy, labels=tiny.SINGLE) is not None
 
 
+def test_a_body_without_weights_is_no_start_for_other_labels(checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    renamed = {f"module.{name}": value for name, value in weights.items()}
+    save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(BundleError, match=r"lacks the weight bert\."):
+        load_model(copy, labels=tiny.SINGLE)
+
+
+def test_a_pooling_layer_is_made_anew_with_the_head(checkpoint: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "pooler" not in name and "classifier" not in name}
+    assert len(kept) == len(weights) - 4
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+
+    assert load_model(copy, labels=tiny.SINGLE) is not None
+
+
 def test_an_encoder_decoder_that_classifies_answers_as_transformers_says(checkpoint: Path, tmp_path: Path) -> None:
     from transformers import BartConfig, BartForSequenceClassification
 

@@ -321,5 +321,16 @@ def test_another_pooling_is_another_teacher(checkpoint: Path, tmp_path: Path) ->
     assert prints[0] == fingerprint(checkpoint, max_length=16, number_format="fp32")
 
 
+def test_another_language_to_write_in_is_another_teacher(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    prints = [fingerprint(folder, max_length=16, number_format="fp32")]
+
+    for language in (5, 6):
+        (folder / "generation_config.json").write_text(json.dumps({"forced_bos_token_id": language}), encoding="utf-8")
+        prints.append(fingerprint(folder, max_length=16, number_format="fp32"))
+
+    assert len(set(prints)) == len(prints)
+
+
 def test_layers_beyond_half_precision_stay_finite() -> None:
     assert rounded("hidden.3", torch.tensor([[[1e6, -1e6, 1.0]]])).tolist() == [[[65504.0, -65504.0, 1.0]]]

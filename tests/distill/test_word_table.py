@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.observe import word_vectors
@@ -180,3 +181,17 @@ def test_several_accelerators_cannot_sum_sparse_gradients(monkeypatch: pytest.Mo
     with pytest.raises(TrainingError, match="2 processes on accelerators") as caught:
         word_table(Bilstm(SIZES), "sparse").__enter__()
     assert "train" in caught.value.hint
+
+
+@pytest.mark.parametrize(("processes", "sparse"), [("1", True), ("2", False)])
+def test_a_table_that_the_head_shares_has_sparse_gradients_in_one_process_alone(
+    monkeypatch: pytest.MonkeyPatch, processes: str, sparse: bool
+) -> None:
+    writer = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_positions=8, n_embd=8, n_layer=1, n_head=2))
+    monkeypatch.setenv("WORLD_SIZE", processes)
+
+    with word_table(writer, "train"):
+        assert word_vectors(writer).sparse is sparse
+    if not sparse:
+        with pytest.raises(TrainingError, match="2 processes and a head that shares"):
+            word_table(writer, "sparse").__enter__()

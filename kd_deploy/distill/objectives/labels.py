@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from kd_deploy.distill.decisions import LOW
 from kd_deploy.distill.objectives.batch import mean_over_batch
 from kd_deploy.errors import ShapeError, TrainingError
 
@@ -19,8 +20,9 @@ def hard_label_loss(
         student: Logits, [B, C].
         targets: Class ids, [B], int64; an indicator, [B, C], float, for several labels; or numbers, [B], float, of
             which logits [B, 1] are an estimate.
-        smoothing: From 0 to below 1. One label: its class is aimed at 1 - smoothing + smoothing / C, the others
-            at smoothing / C. Several: yes at 1 - smoothing / 2, no at smoothing / 2. Numbers stay as they are.
+        smoothing: From 0 to below 1. One label: its class is aimed at 1 - smoothing + smoothing / C, the others at
+            smoothing / C, where C counts the classes that are possible: no padding among places. Several: yes at
+            1 - smoothing / 2, no at smoothing / 2. Numbers stay as they are.
         weights: How much each example counts, [B]; None: all the same.
 
     Returns:
@@ -37,8 +39,17 @@ def hard_label_loss(
     if targets.dim() == 1 and targets.is_floating_point():
         rows = (student.float().squeeze(-1) - targets.float()) ** 2  # [B]
     elif targets.dim() == 1:
-        rows = F.cross_entropy(student.float(), targets, label_smoothing=smoothing, reduction="none")  # [B]
+        rows = F.cross_entropy(student.float(), targets, reduction="none")  # [B]
+        if smoothing:
+            rows = (1 - smoothing) * rows + smoothing * _surprise(student)
     else:
         aims = targets.float() * (1 - smoothing) + smoothing / 2  # [B, C]
         rows = F.binary_cross_entropy_with_logits(student.float(), aims, reduction="none").sum(dim=-1)  # [B]
     return mean_over_batch(rows, weights=weights)
+
+
+def _surprise(student: Tensor) -> Tensor:
+    """The mean of -log p over the classes that are possible, [B]."""
+    possible = student > LOW / 2  # [B, C]
+    shares = F.log_softmax(student.float(), dim=-1).masked_fill(~possible, 0)
+    return -shares.sum(dim=-1) / possible.sum(dim=-1)

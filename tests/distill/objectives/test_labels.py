@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
+from kd_deploy.distill.decisions import LOW
 from kd_deploy.distill.objectives.labels import hard_label_loss
 from kd_deploy.errors import ShapeError, TrainingError
 
@@ -26,6 +27,13 @@ def test_one_label_is_the_cross_entropy(smoothing: float) -> None:
 
     assert loss.item() == pytest.approx(-(aims * np.log(p)).sum(axis=1).mean(), rel=1e-5)
     assert_close(loss, F.cross_entropy(STUDENT, ONE, label_smoothing=smoothing))
+
+
+@every_smoothing
+def test_places_in_the_padding_are_no_classes(smoothing: float) -> None:
+    padded = F.pad(STUDENT, (0, 5), value=LOW)
+
+    assert_close(hard_label_loss(padded, ONE, smoothing=smoothing), hard_label_loss(STUDENT, ONE, smoothing=smoothing))
 
 
 @every_smoothing
