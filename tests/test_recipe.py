@@ -13,6 +13,7 @@ from kd_deploy.recipe import BilstmStudent, Recipe, SoftTargets, TransformerStud
 ROOT = Path(kd_deploy.__file__).parents[1]
 SHIPPED = sorted([*ROOT.glob("examples/*.yaml"), *ROOT.glob("kd_deploy/cli/**/*.yaml")])
 MINIMAL = {"version": 1, "task": "text-classification"}
+FURTHER = {"topic": {"data": {"train": "t.jsonl"}, "teacher": {"model": "other"}}}
 
 FULL = """version: 1
 task: text-classification
@@ -245,6 +246,56 @@ def test_a_further_task_is_a_recipe_by_itself() -> None:
 def test_labels_are_not_to_be_had_of_texts_without() -> None:
     with pytest.raises(RecipeError, match="hard_labels alone learns from nothing else"):
         Recipe.of(MINIMAL | {"distill": {"texts": "unlabelled", "objective": [{"term": "hard_labels"}]}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distill": {"texts": "unlabelled"}}, r"distill\.texts: unlabelled, and data\.unlabeled names no texts"),
+        (
+            {"distill": [{}, {"texts": "unlabelled"}], "data": {"unlabeled": "a.txt"}, "tasks": FURTHER},
+            r"distill\.texts: unlabelled, and tasks\.topic\.data\.unlabeled names no texts",
+        ),
+        (
+            {
+                "task": "text2text",
+                "data": {"unlabeled": "a.txt"},
+                "distill": [{"sequences": {}}, {"texts": "unlabelled"}],
+            },
+            r"distill\.texts: sources without targets teach text2text nothing",
+        ),
+        (
+            {"distill": {"augment": {}, "objective": [{"term": "hard_labels"}]}},
+            r"distill\.augment: texts that are made up have no labels",
+        ),
+        (
+            {"task": "sentence-similarity", "distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
+            r"distill\.objective: hard_labels\.smoothing is for labels that are classes",
+        ),
+        (
+            {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 0}], "fuse": "best_per_class"}},
+            r"teacher: fuse: best_per_class goes by validation alone, and the weight 0 of b counts for nothing",
+        ),
+    ],
+)
+def test_what_would_say_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Recipe.of(MINIMAL | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"unlabeled": "a.txt"}, "distill": {"texts": "unlabelled"}},
+        {"distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
+        {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 1}], "fuse": "best_per_class"}},
+        {"distill": {"augment": {}}},
+    ],
+)
+def test_the_same_is_taken_where_it_counts(changes: dict[str, Any]) -> None:
+    recipe = Recipe.of(MINIMAL | changes)
+
+    assert Recipe.of(yaml.safe_load(recipe.to_yaml())) == recipe
 
 
 def test_one_source_of_texts_needs_no_list() -> None:

@@ -5,15 +5,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
+from transformers.pytorch_utils import Conv1D
 
 from kd_deploy import progress
 from kd_deploy.distill.students.own import is_ours
+from kd_deploy.distill.students.pooling import Embedder
 from kd_deploy.distill.word_table import accept_gradient
 from kd_deploy.errors import MissingExtraError, RecipeError
 from kd_deploy.recipe.adapter import Adapter
@@ -42,7 +44,7 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     the first tenth of the steps, fall to the mean that is asked for, and rest again for the last three tenths.
 
     Args:
-        model: A transformer with a classification head; changed in place.
+        model: A transformer with the head of a task; changed in place.
         settings: The adapter section of the recipe.
         steps: Optimiser steps of the whole training, which all processes make together, by which AdaLoRA's ranks
             fall.
@@ -51,9 +53,9 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
         RecipeError: A model that has nothing to adapt.
         MissingExtraError: peft is not installed.
     """
-    encoder = _encoder(model, settings)
-    head = _head(model, encoder)
-    targets = _targets(model, encoder, which=settings.targets)
+    body = _body(model, settings)
+    head = _head(model, body)
+    targets = _targets(model, body, which=settings.targets)
     total = sum(one.numel() for one in model.parameters())
     tuner = _tuner(model, settings, targets=targets, steps=steps)
     for weight in head:
@@ -66,6 +68,15 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     progress.say(f"{settings.method}: {trained} weights are trained beside {total}, in {len(targets)} layers")
     return Adapters(model=model, callbacks=tuple(callbacks), tuner=tuner, hooks=tuple(hooks))
+
+
+def check_adaptable(model: nn.Module, settings: Adapter) -> None:
+    """Refuse a model that has nothing to adapt; its weights need not be there.
+
+    Raises:
+        RecipeError: As `with_adapters` would later.
+    """
+    _targets(model, _body(model, settings), which=settings.targets)
 
 
 def merged(adapters: Adapters) -> nn.Module:
@@ -127,31 +138,38 @@ def _read_history(tuner: Any, _model: nn.Module, state: dict[str, Tensor], prefi
     tuner.peft_config[NAME].rank_pattern = pattern
 
 
-def _encoder(model: nn.Module, settings: Adapter) -> nn.Module:
-    encoder = model if is_ours(model) else getattr(model, "base_model", model)
-    if encoder is model or not isinstance(encoder, nn.Module):
-        raise RecipeError(
-            f"distill.adapter: {settings.method} needs a transformer with a head, "
-            f"the student is a {type(model).__name__.lower()}",
-            hint="choose student.architecture: transformer, or leave distill.adapter out",
-        )
-    return encoder
+def _body(model: nn.Module, settings: Adapter) -> nn.Module:
+    """All of a transformer but its head."""
+    inner: Any = model
+    if isinstance(model, Embedder):
+        return cast("nn.Module", model.encoder)
+    if not is_ours(model):
+        body: nn.Module = getattr(model, "base_model", model)
+        if body is not model:
+            return body
+        if inner.config.is_encoder_decoder and hasattr(model, "lm_head"):  # T5 names no body
+            return nn.ModuleList([inner.get_encoder(), inner.get_decoder()])
+    raise RecipeError(
+        f"distill.adapter: {settings.method} needs a transformer with a head, "
+        f"the student is a {type(model).__name__.lower()}",
+        hint="choose student.architecture: transformer, or leave distill.adapter out",
+    )
 
 
-def _head(model: nn.Module, encoder: nn.Module) -> list[nn.Parameter]:
-    body = set(encoder.parameters())
-    return [one for one in model.parameters() if one not in body]
+def _head(model: nn.Module, body: nn.Module) -> list[nn.Parameter]:
+    inside = set(body.parameters())
+    return [one for one in model.parameters() if one not in inside]
 
 
-def _targets(model: nn.Module, encoder: nn.Module, *, which: Literal["attention", "all"]) -> list[str]:
-    """The full names of the encoder's linear layers, or of those in its attention."""
-    inside = set(encoder.modules())
-    names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear) and one in inside]
+def _targets(model: nn.Module, body: nn.Module, *, which: Literal["attention", "all"]) -> list[str]:
+    """The full names of the body's linear layers, or of those in its attention."""
+    inside = set(body.modules())
+    names = [name for name, one in model.named_modules() if isinstance(one, nn.Linear | Conv1D) and one in inside]
     if which == "attention":
-        names = [name for name in names if "attention" in name or "attn" in name]
+        names = [name for name in names if "attention" in name.lower() or "attn" in name]
     if not names:
         raise RecipeError(
-            f"distill.adapter.targets {which}: a {type(encoder).__name__} has no such linear layers",
+            f"distill.adapter.targets {which}: a {type(model).__name__} has no such linear layers",
             hint="choose targets: all" if which == "attention" else "leave distill.adapter out",
         )
     return names
@@ -163,6 +181,7 @@ def _tuner(model: nn.Module, settings: Adapter, *, targets: list[str], steps: in
         "target_modules": targets,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
+        "fan_in_fan_out": any(isinstance(model.get_submodule(name), Conv1D) for name in targets),
     }
     if settings.method == "lora":
         return peft.LoraModel(model, peft.LoraConfig(r=settings.rank, **shared), NAME)

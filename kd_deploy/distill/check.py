@@ -7,25 +7,23 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kd_deploy.bundle import MANIFEST, Bundle
-from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
+from kd_deploy.distill.adapters import check_adaptable
 from kd_deploy.distill.adopt import check_fits
-from kd_deploy.distill.checkpoints import config_of, find_model, labels_of
+from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
-from kd_deploy.distill.observe import Shape, shape_of_config
+from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
 from kd_deploy.distill.parting import parting
-from kd_deploy.distill.scratch import scratch_config
-from kd_deploy.distill.scratch_writers import writer_sizes
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.students.build import check_student, own_start
 from kd_deploy.distill.students.transformer import depth_of, student_config
-from kd_deploy.distill.students.writers import starts_fresh, writing_config
+from kd_deploy.distill.students.writers import starts_fresh
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.distill.transfer import mask_in
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import Recipe, ScratchModel, Student, Teacher, TransformerStudent
+from kd_deploy.recipe import Recipe, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.tasks.encoding import open_tokenizer
 from kd_deploy.tasks.heads import MAIN, speaking_of
@@ -73,28 +71,38 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
         MissingExtraError: A tracker that is not installed.
     """
     _check_one_process(recipe)
-    for training in (recipe.teacher.finetune if recipe.teacher else None, *recipe.stages):
-        if training:
-            require_trackers(training)
-    _check_lengths(recipe)
+    tasks = {MAIN: recipe} | {name: recipe.of_task(name) for name in recipe.tasks}
+    for name, task in tasks.items():
+        with speaking_of(name):
+            _check_alone(task)
+            first = None if name == MAIN else _first_teacher(task)  # the main task's is opened before it is trained
+            if first is not None:
+                check_fits(first, max_length=task.data.max_length)
     _check_entries(recipe)
-    _check_masks(recipe)
     check_filling(recipe)
-    config = _teacher_config(recipe)
+    config = teacher_config(recipe)
     _check_adapters(recipe, config)
     if config is None:
         return
     check_student(recipe.student, config, task=recipe.task)
-    student = _expected(recipe.student, config, task=recipe.task)
-    if student is None:
-        return
-    _check_terms(recipe, student, config, labels.get(MAIN))
-    for name in recipe.tasks:
+    start = own_start(recipe.student) or _first_teacher(recipe)
+    for name, task in tasks.items():
         with speaking_of(name):
-            task = recipe.of_task(name)
-            teacher = _teacher_config(task)
-            if teacher is not None:
-                _check_terms(task, student, teacher, labels.get(name))
+            _check_terms(task, config, start=start, labels=labels.get(name))
+
+
+def _check_alone(recipe: Recipe) -> None:
+    """Refuse what fails whatever the other tasks are."""
+    for training in (recipe.teacher.finetune if recipe.teacher else None, *recipe.stages):
+        if training:
+            require_trackers(training)
+    _check_lengths(recipe)
+    _check_masks(recipe)
+
+
+def _first_teacher(recipe: Recipe) -> Path | None:
+    first = recipe.teacher.first if recipe.teacher else None
+    return None if first is None else find_model(first)
 
 
 def _check_lengths(recipe: Recipe) -> None:
@@ -108,18 +116,23 @@ def _check_lengths(recipe: Recipe) -> None:
 def _check_masks(recipe: Recipe) -> None:
     """Refuse to mask words by a token that the teacher's tokenizer does not have."""
     masking = next((stage.augment for stage in recipe.stages if stage.augment and stage.augment.mask), None)
-    if masking and recipe.teacher and recipe.teacher.first:
-        folder = find_model(recipe.teacher.first)
+    folder = _first_teacher(recipe)
+    if masking and folder is not None:
         mask_in(open_tokenizer(tokenizer_file(folder)), masking, checkpoint=folder)
 
 
-def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", labels: LabelSpace | None) -> None:
-    shapes = (student, shape_of_config(teacher))
-    if recipe.task in WRITING:  # no attention of theirs can be read
-        shapes = (replace(shapes[0], heads=None), replace(shapes[1], heads=None))
+def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None, labels: LabelSpace | None) -> None:
+    """Refuse terms that do not fit a task: its teacher, and the student that the main teacher leads to."""
+    teacher = teacher_config(recipe)
+    if teacher is None:
+        return
+    terms = [term for stage in recipe.stages for term in stage.objective]
+    student = expected_shape(recipe.student, main, task=recipe.task, terms=terms)
+    if student is None:
+        return
     ground = Ground(
-        student=shapes[0],
-        teacher=shapes[1],
+        student=student,
+        teacher=shape_from(teacher, task=recipe.task, terms=terms),
         level=TASKS[recipe.task].LEVEL,
         answers=TASKS[recipe.task].ANSWERS,
         several=bool(labels and labels.is_multi),
@@ -127,7 +140,8 @@ def _check_terms(recipe: Recipe, student: Shape, teacher: "PreTrainedConfig", la
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
     for stage in recipe.stages:
-        check_stage(stage, build_objective(stage.objective, ground))
+        known = replace(ground, same_tokens=same_tokens(recipe, stage, start=start))
+        check_stage(stage, build_objective(stage.objective, known))
 
 
 def _check_one_process(recipe: Recipe) -> None:
@@ -157,67 +171,38 @@ def _check_entries(recipe: Recipe) -> None:
 def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
     """Refuse adapters where there is no transformer to adapt, or one of random weights, which would stay so."""
     student = recipe.student
-    adapter = next((stage.adapter for stage in recipe.stages if stage.adapter), None)
-    if adapter is None:
+    adapters = [stage.adapter for stage in recipe.stages if stage.adapter]
+    if not adapters:
         return
+    method = adapters[0].method
     if not isinstance(student, TransformerStudent):
         raise RecipeError(
-            f"distill.adapter: {adapter.method} adapts a transformer, student.architecture is {student.architecture}",
+            f"distill.adapter: {method} adapts a transformer, student.architecture is {student.architecture}",
             hint="choose student.architecture: transformer, or leave distill.adapter out",
         )
-    if recipe.stages[0].adapter is None:
-        return
-    if student.init == "random" or (student.init == "teacher" and teacher and _other_widths(recipe, teacher)):
+    if recipe.stages[0].adapter and _starts_at_random(recipe, student, teacher):
         raise RecipeError(
-            f"distill.adapter: {adapter.method} leaves the student's weights as they start, which is at random here",
+            f"distill.adapter: {method} leaves the student's weights as they start, which is at random here",
             hint="choose student.init: teacher and the teacher's widths, or train all weights in the first stage",
         )
+    config = expected_config(student, teacher, task=recipe.task)
+    if config is None and own_start(student):
+        raise RecipeError(
+            f"distill.adapter: {method} adapts a transformer, and student.init {student.init} is none",
+            hint="leave distill.adapter out",
+        )
+    for adapter in adapters if config else ():
+        check_adaptable(blank(config, task=recipe.task), adapter)
 
 
-def _other_widths(recipe: Recipe, teacher: "PreTrainedConfig") -> bool:
-    student = recipe.student
-    assert isinstance(student, TransformerStudent)  # noqa: S101 - the caller has just asked
+def _starts_at_random(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig | None") -> bool:
+    if student.init in ("teacher", "random"):
+        return student.init == "random" or bool(teacher and _other_widths(recipe, student, teacher))
+    return False
+
+
+def _other_widths(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
     if recipe.task in WRITING:
         return starts_fresh(student, teacher)
     as_deep = student.model_copy(update={"layers": depth_of(teacher)})
     return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())
-
-
-def _config_from_scratch(recipe: Recipe, settings: ScratchModel) -> "PreTrainedConfig":
-    """The sizes of a teacher that is trained from nothing."""
-    vocabulary, room = settings.vocabulary, recipe.data.max_length
-    if recipe.task in WRITING:
-        return writer_sizes(settings, task=recipe.task, vocabulary=vocabulary, max_length=room)
-    return scratch_config(settings, vocabulary=vocabulary, max_length=room)
-
-
-def _teacher_config(recipe: Recipe) -> "PreTrainedConfig | None":
-    """The config of the transformer that teaches; None for a teacher of another kind."""
-    teacher = recipe.teacher
-    if teacher is None:
-        return None
-    if teacher.scratch is not None:
-        return _config_from_scratch(recipe, teacher.scratch)
-    return _config_in(find_model(str(teacher.first)))
-
-
-def _config_in(folder: Path) -> "PreTrainedConfig | None":
-    """The config of a transformer's checkpoint; None: it holds a model of another kind."""
-    return None if str(check_checkpoint(folder).get("model_type")).startswith("kd-") else config_of(folder)
-
-
-def _expected(student: Student, teacher: "PreTrainedConfig", *, task: str) -> Shape | None:
-    """The shape that the student will have; None for a start that is no transformer."""
-    if isinstance(student, TransformerStudent):
-        start = own_start(student)
-        if start is not None:
-            own = _config_in(start)
-            return None if own is None else shape_of_config(own)
-        return shape_of_config((writing_config if task in WRITING else student_config)(teacher, student))
-    if student.architecture == "lstm":
-        embedding = student.embedding_size or shape_of_config(teacher).embedding_width
-        return Shape(name="lstm", depth=1, width=student.hidden_size, embedding_width=embedding, heads=None)
-    embedding = student.embedding_size or shape_of_config(teacher).embedding_width
-    if student.architecture == "static":
-        return Shape(name="static", depth=0, width=0, embedding_width=embedding, heads=None)
-    return Shape(name="bilstm", depth=1, width=2 * student.hidden_size, embedding_width=embedding, heads=None)

@@ -5,8 +5,9 @@ the choice of the tokens. With `share: 1` and reverse_kl it is the single-step p
 arXiv 2306.08543), whose reward over the rest of the text is left out.
 """
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,19 @@ from kd_deploy.tasks.task import NO_DECISION, UNKNOWN
 from kd_deploy.tasks.writing import Logits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OwnWords:
-    """Turns some batches into what the student writes itself; `seed` and the step decide which, and what."""
+    """Turns some batches into what the student writes itself.
+
+    The seed, the step, the place of the batch in its step and the process decide which, and what: a training that
+    is taken up again at a step draws what it would have drawn.
+    """
 
     settings: OnPolicy
     encoder: Encoder
     seed: int
+    _step: int = field(default=-1, init=False)
+    _place: int = field(default=0, init=False)
 
     def said(self, model: nn.Module, batch: Mapping[str, Any], *, step: int) -> dict[str, Any]:
         """The batch as it is, or with what the student wrote in place of what there was, without labels.
@@ -40,9 +47,9 @@ class OwnWords:
         Args:
             model: The student; its mode stays what it was.
             batch: Arrays [B, S] and `targets`.
-            step: Of the training.
+            step: Of the training; where gradients are accumulated, the same for the batches that make it.
         """
-        chance = np.random.default_rng([self.seed, step])
+        chance = self._chance(step)
         if chance.random() >= self.settings.share:
             return dict(batch)
         was_training = model.training
@@ -53,6 +60,10 @@ class OwnWords:
         model.train(was_training)
         torch.clear_autocast_cache()  # weights in half precision that were made without a gradient
         return self._answered(batch, texts) if WRITTEN in batch else self._continued(batch, given, texts)
+
+    def _chance(self, step: int) -> np.random.Generator:
+        self._step, self._place = step, self._place + 1 if step == self._step else 0
+        return np.random.default_rng([self.seed, step, self._place, int(os.environ.get("RANK", "0"))])
 
     def _texts(
         self, model: nn.Module, given: Sequence[Encoded], *, limits: Sequence[int], chance: np.random.Generator

@@ -1,7 +1,7 @@
 """Against a student that leans on its teacher too much: perturbed word vectors, and two passes that must agree."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,37 +12,48 @@ from kd_deploy.distill.observe import word_vectors
 
 
 class Vectors:
-    """The word vectors of one forward pass, [B, S, E]: read, and moved by `shift` where it is given."""
+    """The word vectors of one forward pass, [B, S, E]: read, and moved by `shifts` where they are given.
 
-    def __init__(self, shift: Tensor | None = None) -> None:
+    Of each look into the table in turn: where an encoder and a decoder share one, both read the text.
+    """
+
+    def __init__(self, shifts: Sequence[Tensor] = ()) -> None:
         """Listen alone, or move the vectors too."""
-        self._shift = shift
-        self._seen: Tensor | None = None
+        self._shifts = tuple(shifts)
+        self._seen: list[Tensor] = []
 
     @contextlib.contextmanager
     def of(self, model: nn.Module) -> Iterator[None]:
         """Listen while the block runs one forward pass."""
-        hook = word_vectors(model).register_forward_hook(self._hear)
+        self._seen.clear()
+        hooks = [one.register_forward_hook(self._hear) for one in _tables(model)]
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _hear(self, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        self._seen = output if self._shift is None else output + self._shift.to(output.dtype)
-        return self._seen
+        moved = output + self._shifts[len(self._seen)].to(output.dtype) if self._shifts else output
+        self._seen.append(moved)
+        return moved
 
-    def worst_shift(self, loss: Tensor, *, size: float) -> Tensor:
-        """The step of the given length, per example, that raises the loss most, [B, S, E].
+    def worst_shift(self, loss: Tensor, *, size: float) -> tuple[Tensor, ...]:
+        """The step of the given length, per example, that raises the loss most: [B, S, E] for each look.
 
         FGM, Miyato et al. 2017, "Adversarial training methods for semi-supervised text classification",
         arXiv 1605.07725: the gradient over all word vectors of an example, scaled to `size`.
         """
-        assert self._seen is not None  # noqa: S101 - a pass was made
-        (gradient,) = torch.autograd.grad(loss, self._seen, retain_graph=True)
-        length = gradient.float().flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)  # [B]
-        step: Tensor = size * gradient.float() / length[:, None, None]
-        return step
+        gradients = [one.float() for one in torch.autograd.grad(loss, self._seen, retain_graph=True)]
+        length = torch.cat([one.flatten(1) for one in gradients], dim=1).norm(dim=1)  # [B]
+        length = length.clamp(min=torch.finfo(torch.float32).tiny)
+        return tuple(size * one / length[:, None, None] for one in gradients)
+
+
+def _tables(model: nn.Module) -> list[nn.Module]:
+    """Whatever looks into the table of word vectors; in BART a module for each half, and none that is called itself."""
+    weight = word_vectors(model).weight
+    return [one for one in model.modules() if isinstance(one, nn.Embedding) and one.weight is weight]
 
 
 def disagreement(first: Tensor, second: Tensor, *, several: bool) -> Tensor:

@@ -53,6 +53,8 @@ def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
             what = "several teachers are" if path == "teacher.model" else "it is"
             yield path, f"{what} for {' and '.join(tasks)} alone, and this is {task}"
     yield from _of_two_minds(recipe)
+    yield from _of_no_effect(recipe)
+    yield from _of_texts_without_labels(recipe)
     for path, (there, why) in _of_other_tasks(recipe).items():
         if there:
             yield path, f"{why}: leave it out"
@@ -63,6 +65,32 @@ def _of_two_minds(recipe: Any) -> Iterator[tuple[str, str]]:
     for path, way in ways.items():
         if way and way.of_two_minds:
             yield path, "beams follow the likeliest texts, and temperature draws by chance: leave one of the two out"
+
+
+def _of_no_effect(recipe: Any) -> Iterator[tuple[str, str]]:
+    if recipe.task not in OWN_LABELS and any(stage.augment and _by_labels_alone(stage) for stage in recipe.stages):
+        why = "texts that are made up have no labels, and hard_labels alone learns from nothing else"
+        yield "distill.augment", f"{why}: leave it out, or add soft_targets"
+    smoothed = any(getattr(term, "smoothing", 0) for stage in recipe.stages for term in stage.objective)
+    if recipe.task in OBJECTIVES and smoothed:
+        why = f"hard_labels.smoothing is for labels that are classes, and those of {recipe.task} are none"
+        yield "distill.objective", f"{why}: leave it out"
+
+
+def _of_texts_without_labels(recipe: Any) -> Iterator[tuple[str, str]]:
+    if not any(stage.texts == "unlabelled" for stage in recipe.stages):
+        return
+    if recipe.task == "text2text":
+        yield "distill.texts", "sources without targets teach text2text nothing: leave it out, or use distill.sequences"
+        return
+    rows = {"data": recipe.data} | {f"tasks.{name}.data": task.data for name, task in recipe.tasks.items()}
+    for path, data in rows.items():
+        if not data.unlabeled:
+            yield "distill.texts", f"unlabelled, and {path}.unlabeled names no texts: name a file there"
+
+
+def _by_labels_alone(stage: Any) -> bool:
+    return all(term.term == "hard_labels" for term in stage.objective)
 
 
 def _of_texts(recipe: Any) -> dict[str, bool]:
@@ -115,10 +143,7 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
         **_of_training(recipe),
         "distill.texts": (
             task not in OWN_LABELS
-            and any(
-                stage.texts == "unlabelled" and all(one.term == "hard_labels" for one in stage.objective)
-                for stage in recipe.stages
-            ),
+            and any(stage.texts == "unlabelled" and _by_labels_alone(stage) for stage in recipe.stages),
             "unlabelled texts have no labels, and hard_labels alone learns from nothing else",
         ),
         "distill.objective": (

@@ -88,3 +88,13 @@ class Teacher(Section):
         if self.several and not any(one.weight for one in self.several):
             raise ValueError("every teacher has weight 0")
         return self
+
+    @model_validator(mode="after")
+    def _weights_count(self) -> Self:
+        given = next((one for one in self.several if one.weight != 1), None)
+        if given and self.fuse == "best_per_class":
+            raise ValueError(
+                f"fuse: best_per_class goes by validation alone, and the weight {given.weight:g} of {given.model} "
+                "counts for nothing: leave it out, or the teacher"
+            )
+        return self

@@ -1,6 +1,7 @@
 """Students trained through LoRA and AdaLoRA: what is trained, what is not, and a plain model at the end."""
 
 import itertools
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,16 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.testing import assert_close
-from transformers import AutoModel
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    FNetConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from kd_deploy.distill import trainer as trainer_module
 from kd_deploy.distill.adapters import Adapters, merged, with_adapters
@@ -21,6 +31,7 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.observe import observe
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.students.pooling import Pooling, embedder
 from kd_deploy.distill.terms import labels_alone
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.trainer import DistillTrainer, train
@@ -351,6 +362,7 @@ def test_without_peft_the_extra_is_named(model: nn.Module, monkeypatch: pytest.M
 
 
 ADAPTED: dict[str, Any] = {"adapter": {"method": "adalora"}}
+PLAIN = {"architecture": "transformer", "layers": 2}
 
 
 def recipe(student: dict[str, Any], distill: Any = ADAPTED) -> Recipe:
@@ -391,3 +403,100 @@ def test_a_later_stage_cannot_adapt_another_student_either() -> None:
 @pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"hidden_size": 32, "attention_heads": 4}])
 def test_adapters_beside_the_teachers_weights_are_welcome(sizes: dict[str, Any]) -> None:
     check_recipe(recipe({"architecture": "transformer"} | sizes))
+
+
+def state(model: nn.Module) -> Tensor:
+    pair = {"decoder_input_ids": IDS} if model.config.is_encoder_decoder else {}  # type: ignore[union-attr]
+    with torch.no_grad():
+        found: Tensor = model.eval()(input_ids=IDS, attention_mask=torch.ones_like(IDS), **pair).logits
+    return found
+
+
+def family(kind: str) -> nn.Module:
+    """A small model of a family in which adapters were not at home."""
+    torch.manual_seed(0)
+    if kind == "embedder":
+        sizes = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 32, "num_hidden_layers": 2}
+        return embedder(BertModel(BertConfig(vocab_size=64, **sizes)), Pooling())
+    if kind == "t5":
+        return T5ForConditionalGeneration(
+            T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=4)
+        )
+    return GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=2, n_head=4))
+
+
+@pytest.mark.parametrize("targets", ["all", "attention"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["embedder", "t5", "gpt2"])
+def test_other_families_are_adapted_and_merged(
+    kind: str, method: Any, targets: Any, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = family(kind)
+    names, before = list(model.state_dict()), state(model)
+
+    adapters = with_adapters(model, Adapter(method=method, rank=2, targets=targets), steps=8)
+    assert_close(state(model), before, atol=1e-6, rtol=0)
+    free = {name for name, one in model.named_parameters() if one.requires_grad}
+    with torch.no_grad():
+        for one in model.parameters():
+            if one.requires_grad:
+                one.normal_(std=0.2)
+    adapted = state(model)
+    merged(adapters)
+
+    assert {name for name in free if ".lora_" not in name} == set()
+    assert list(model.state_dict()) == names
+    assert_close(state(model), adapted, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(adapted, before, atol=5e-3)
+    assert not [one for one in recwarn if "fan_in_fan_out" in str(one.message)]
+
+
+def adapted_task(task: str, folder: Path, **sections: Any) -> Recipe:
+    document = {"version": 1, "task": task, "data": {"max_length": tiny.MAX_LENGTH}, "distill": ADAPTED}
+    return Recipe.of(document | {"teacher": {"model": str(folder)}, "student": PLAIN} | sections)
+
+
+def test_adapters_for_vectors_of_sentences_are_welcome(folder: Path) -> None:
+    check_recipe(adapted_task("sentence-embedding", folder))
+
+
+@pytest.mark.parametrize("task", ["text-generation", "text2text"])
+def test_adapters_for_writers_are_welcome(task: str, tmp_path: Path) -> None:
+    check_recipe(
+        Recipe.of(
+            {
+                "version": 1,
+                "task": task,
+                "teacher": {"scratch": {"hidden_size": 32, "attention_heads": 4}, "finetune": {}},
+                "distill": ADAPTED,
+            }
+        )
+    )
+
+
+def test_a_start_that_is_no_transformer_is_not_adapted(folder: Path, tmp_path: Path) -> None:
+    bilstm = tiny.write_bilstm(tmp_path / "bilstm", folder, DATA)
+
+    with pytest.raises(RecipeError, match=r"adapts a transformer, and student\.init .*bilstm is none"):
+        check_recipe(
+            adapted_task(
+                "text-classification", folder, student={"architecture": "transformer", "init": str(bilstm.path)}
+            )
+        )
+
+
+def test_a_start_without_such_layers_is_refused_before_training(folder: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(folder, tmp_path / "mixer"))
+    FNetConfig(hidden_size=32, intermediate_size=32, num_hidden_layers=2, vocab_size=200).save_pretrained(start)
+    distill = {"adapter": {"method": "lora", "targets": "attention"}}
+
+    with pytest.raises(RecipeError, match=r"distill\.adapter\.targets attention: a FNetForSequence") as caught:
+        check_recipe(
+            adapted_task(
+                "text-classification",
+                folder,
+                student={"architecture": "transformer", "init": str(start)},
+                distill=distill,
+            )
+        )
+    assert caught.value.hint == "choose targets: all"

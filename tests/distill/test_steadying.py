@@ -1,11 +1,14 @@
 """Perturbed word vectors and two passes that must agree."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from transformers import BartConfig, BartForSequenceClassification
 
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.learner import Learner
@@ -24,16 +27,32 @@ BATCH = {
 }
 
 
-@pytest.fixture(params=["transformer", "bilstm"])
+@pytest.fixture(params=["transformer", "shared table", "bilstm"])
 def model(request: pytest.FixtureRequest, checkpoint: Path) -> nn.Module:
     teacher = load_model(checkpoint)
+    if request.param == "shared table":
+        return bart()
     if request.param == "transformer":
         return teacher
     return build_student(tiny.BILSTM, teacher=teacher, teacher_folder=checkpoint, labels=tiny.SINGLE, seed=0).eval()
 
 
-def loss_of(model: nn.Module, shift: Tensor | None = None) -> tuple[Tensor, Vectors]:
-    vectors = Vectors(shift)
+def bart() -> nn.Module:
+    """Its encoder and its decoder look into one table, each by a module of its own."""
+    torch.manual_seed(0)
+    ends = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "d_model": 16}
+    config = BartConfig(vocab_size=16, num_labels=2, **ends, **heads, **sizes)
+    return cast("nn.Module", BartForSequenceClassification(config).eval())
+
+
+def lengths(shifts: Sequence[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.cat([one.flatten(1) for one in shifts], dim=1), dim=1)
+
+
+def loss_of(model: nn.Module, shifts: Sequence[Tensor] = ()) -> tuple[Tensor, Vectors]:
+    vectors = Vectors(shifts)
     with vectors.of(model):
         loss: Tensor = Learner(model, labels_alone())(BATCH)
     return loss, vectors
@@ -43,14 +62,14 @@ def test_the_worst_step_is_worse_than_any_other_of_its_length(model: nn.Module) 
     plain, vectors = loss_of(model)
     worst = vectors.worst_shift(plain, size=0.01)
 
-    assert_close(worst.flatten(1).norm(dim=1), torch.full((2,), 0.01))
+    assert_close(lengths(worst), torch.full((2,), 0.01))
     raised = loss_of(model, worst)[0]
     assert raised > plain
     generator = torch.Generator().manual_seed(0)
     for _ in range(5):
-        other = torch.randn(worst.shape, generator=generator)
-        other = 0.01 * other / other.flatten(1).norm(dim=1)[:, None, None]
-        assert loss_of(model, other)[0] < raised
+        others = [torch.randn(one.shape, generator=generator) for one in worst]
+        others = [0.01 * one / lengths(others)[:, None, None] for one in others]
+        assert loss_of(model, others)[0] < raised
 
 
 def test_fgm_adds_the_loss_after_the_worst_step(model: nn.Module) -> None:

@@ -42,7 +42,7 @@ def job(work: Path, distill: Any, **sections: Any) -> Job:
     document = {
         "version": 1,
         "task": "text-classification",
-        "data": {"max_length": tiny.MAX_LENGTH},
+        "data": {"max_length": tiny.MAX_LENGTH, "unlabeled": "more.txt"},
         "student": {"architecture": "transformer", "layers": 2},
         "distill": distill,
     }

@@ -50,7 +50,8 @@ def test_the_seed_decides_a_new_head_whatever_was_drawn_before(checkpoint: Path,
         rows = tiny.multi_label(24, seed=1)  # other classes than its own: a new head
         splits = Splits(train=rows, validation=rows, test=None)
         torch.rand(7)
-        made = make_teacher(Job(recipe=Recipe.of(document), splits=splits, work=tmp_path / "work"), tmp_path / name)
+        job = Job(recipe=Recipe.of(document), splits=splits, work=tmp_path / f"work-{name}")
+        made = make_teacher(job, tmp_path / name)
         weight: torch.Tensor = load_model(made.path).classifier.weight  # type: ignore[union-attr, assignment]
         return weight
 

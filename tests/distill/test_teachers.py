@@ -26,9 +26,10 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd_deploy.distill.signals.choose_format", lambda *_: "fp32")
 
 
-def opened(first: Bundle, *others: Path, **settings: Any) -> Any:
-    names = [{"model": str(first.path)}, *({"model": str(one), "weight": 3.0} for one in others)]
-    section = Teacher.model_validate({"model": names} | settings)
+def opened(first: Bundle, *others: Path, fuse: str = "weights") -> Any:
+    weight = 1.0 if fuse == "best_per_class" else 3.0
+    names = [{"model": str(first.path)}, *({"model": str(one), "weight": weight} for one in others)]
+    section = Teacher.model_validate({"model": names, "fuse": fuse})
     return open_teachers(section, first, validation=ROWS, max_length=tiny.MAX_LENGTH)
 
 

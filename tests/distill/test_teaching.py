@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tokenizers import normalizers
 from torch import nn
 from torch.testing import assert_close
 
@@ -24,7 +25,9 @@ from kd_deploy.distill.students.build import build_student
 from kd_deploy.distill.teaching import Teaching, prepare
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.torch_runner import input_names, open_encoder
+from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import BilstmStudent, Distill, TransformerStudent
+from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.splits import Splits
 from tests import tiny
 
@@ -117,6 +120,34 @@ def test_auto_finds_the_layers_that_were_copied(checkpoint: Path) -> None:
     assert teaching.likeness is not None
     assert np.shape(teaching.likeness) == (2, 4)
     assert teaching.objective.teacher_names == ("hidden.0", "hidden.1")
+
+
+def reading(checkpoint: Path, word: str, *, instead: str) -> Encoder:
+    """An encoder that gives as many tokens for a text as the checkpoint's, and another one for a word."""
+    encoder = open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    usual = encoder.tokenizer.normalizer
+    encoder.tokenizer.normalizer = normalizers.Sequence([usual, normalizers.Replace(instead, word)])
+    return encoder
+
+
+def test_layers_are_compared_where_the_tokens_are_the_same(checkpoint: Path) -> None:
+    teacher, own = load_model(checkpoint), open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    other = reading(checkpoint, "film", instead="town")
+    kept = [text for text in EXAMPLES.inputs if "town" not in str(text).split()]
+
+    found = layer_likeness(teacher, teacher, encoders=(other, own), inputs=EXAMPLES.inputs, seed=0)
+
+    assert 0 < len(kept) < len(EXAMPLES.inputs)
+    np.testing.assert_allclose(found, layer_likeness(teacher, teacher, encoders=(own, own), inputs=kept, seed=0))
+
+
+def test_layers_without_a_common_text_are_not_compared(checkpoint: Path) -> None:
+    teacher, own = load_model(checkpoint), open_encoder(checkpoint, max_length=tiny.MAX_LENGTH)
+    other = reading(checkpoint, "film", instead="town")
+
+    with pytest.raises(RecipeError, match="layers: auto compares token by token") as caught:
+        layer_likeness(teacher, teacher, encoders=(other, own), inputs=["the town", "a town"], seed=0)
+    assert "uniform" in caught.value.hint
 
 
 @pytest.mark.parametrize("cache_gb", [8, 0])

@@ -84,7 +84,7 @@ def test_a_graph_says_the_same_and_runs_in_int8(head: Any, tmp_path: Path) -> No
     found = check_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", inputs=made.input_names)
 
     assert found["LSTM"] == 2
-    assert found["MatMul"] == 2
+    assert found["MatMul"] == (1 if head == "token" else 2)  # the product of so few classes stays in fp32
     assert found["embedding tables"] >= 1
 
 

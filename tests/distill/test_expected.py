@@ -1,0 +1,153 @@
+"""What is known of models before they are trained: whether attention can be read, and whether tokens are the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AlbertConfig, BertConfig, DebertaV2Config, DistilBertConfig, ModernBertConfig, T5Config
+
+from kd_deploy.distill.check import check_recipe
+from kd_deploy.distill.expected import blank, shape_from
+from kd_deploy.errors import MissingExtraError, RecipeError
+from kd_deploy.recipe import Distill, Recipe
+from tests import tiny
+
+SIZES: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 32, "num_hidden_layers": 6}
+MARKS: dict[str, Any] = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+READABLE = [BertConfig(**SIZES), DistilBertConfig(dim=32, n_heads=4, hidden_dim=32, dtype="bfloat16")]
+HIDDEN_FROM_US = [
+    ModernBertConfig(**SIZES, **MARKS, vocab_size=100),
+    DebertaV2Config(**SIZES, relative_attention=True, pos_att_type=["c2p", "p2c"]),
+    AlbertConfig(**SIZES),
+    T5Config(d_model=32, num_layers=2),
+]
+RELATIONS = Distill.model_validate({"objective": [{"term": "relations"}]}).objective
+SOFT = Distill.model_validate({"objective": [{"term": "soft_targets"}]}).objective
+
+
+def heads(config: Any, terms: Any = RELATIONS) -> int | None:
+    return shape_from(config, task="text-classification", terms=terms).heads
+
+
+@pytest.mark.parametrize("config", READABLE, ids=lambda one: one.model_type)
+def test_attention_that_can_be_read_has_its_heads(config: Any) -> None:
+    assert heads(config) == 4
+
+
+@pytest.mark.parametrize("config", HIDDEN_FROM_US, ids=lambda one: one.model_type)
+def test_attention_that_cannot_be_read_has_none(config: Any) -> None:
+    assert heads(config) is None
+
+
+def test_to_ask_leaves_the_config_and_the_dice_alone() -> None:
+    config = BertConfig(**SIZES)
+    before, state = config.to_dict(), torch.get_rng_state()
+
+    assert heads(config) == heads(config, SOFT)
+    assert config.to_dict() == before
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_model_without_weights_takes_no_memory() -> None:
+    model = blank(BertConfig(hidden_size=4096, num_attention_heads=32), task="token-classification")
+
+    assert {one.device.type for one in model.parameters()} == {"meta"}
+
+
+def test_a_family_without_the_head_is_named() -> None:
+    with pytest.raises(RecipeError, match="a t5 has no head for fill-mask"):
+        blank(T5Config(d_model=32, num_layers=2), task="fill-mask")
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher of other classes, with a vocabulary of its own."""
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("other") / "bert", tiny.multi_label(64, seed=0), trained=False)
+
+
+def recipe(checkpoint: Path, term: str, **sections: Any) -> Recipe:
+    distill = sections.pop("distill", {})
+    document = {
+        "version": 1,
+        "task": "text-classification",
+        "data": {"max_length": tiny.MAX_LENGTH},
+        "teacher": {"model": str(checkpoint)},
+        "student": {"architecture": "transformer", "layers": 2},
+        "distill": {"objective": [{"term": term}], **distill},
+    }
+    return Recipe.of(document | sections)
+
+
+@pytest.mark.parametrize("term", ["relations", "attention_kl", "attention_mse"])
+def test_a_term_over_attention_that_cannot_be_read_is_refused_before_training(tmp_path: Path, term: str) -> None:
+    folder = unread(tmp_path)
+
+    with pytest.raises(RecipeError, match=f"the term {term} reads attention, and that of a modernbert cannot be read"):
+        check_recipe(recipe(folder, term))
+    check_recipe(recipe(folder, "hidden"))
+
+
+def unread(tmp_path: Path) -> Path:
+    """A ModernBERT, whose queries are turned by their places."""
+    folder = tiny.write_checkpoint(tmp_path / "bert", tiny.single_label(32, seed=0), trained=False)
+    fields = {"architectures": ["ModernBertForSequenceClassification"], "max_position_embeddings": 64}
+    ModernBertConfig(**SIZES, **MARKS, vocab_size=200, **fields).save_pretrained(folder)
+    return folder
+
+
+def test_a_start_with_other_tokens_is_refused_before_training(checkpoint: Path, other: Path) -> None:
+    student = {"architecture": "transformer", "init": str(other)}
+
+    with pytest.raises(RecipeError, match="the term hidden compares token by token"):
+        check_recipe(recipe(checkpoint, "hidden", student=student))
+    check_recipe(recipe(checkpoint, "soft_targets", student=student))
+
+
+def test_made_up_texts_beside_a_smaller_vocabulary_are_refused_before_training(checkpoint: Path) -> None:
+    student = {"architecture": "transformer", "layers": 2, "vocabulary": "auto"}
+
+    with pytest.raises(RecipeError, match="the term hidden compares token by token"):
+        check_recipe(recipe(checkpoint, "hidden", student=student, distill={"augment": {}}))
+    check_recipe(recipe(checkpoint, "hidden", student=student))
+
+
+def test_a_further_teacher_with_other_tokens_is_refused_before_training(checkpoint: Path, other: Path) -> None:
+    tasks = {"topic": {"data": {}, "teacher": {"model": str(other)}}}
+
+    with pytest.raises(RecipeError, match=r"tasks\.topic: .*the term hidden compares token by token"):
+        check_recipe(recipe(checkpoint, "hidden", tasks=tasks))
+    check_recipe(recipe(checkpoint, "soft_targets", tasks=tasks))
+
+
+def further(teacher: dict[str, Any]) -> dict[str, Any]:
+    return {"topic": {"data": {}, "teacher": teacher}}
+
+
+def test_the_positions_of_a_further_teacher_are_asked_for_before_training(checkpoint: Path, tmp_path: Path) -> None:
+    short = unread(tmp_path)
+    ModernBertConfig(**SIZES, **MARKS, vocab_size=200, max_position_embeddings=12).save_pretrained(short)
+
+    with pytest.raises(RecipeError, match=r"tasks\.topic: data\.max_length 24 is more than the 12 positions"):
+        check_recipe(recipe(checkpoint, "soft_targets", tasks=further({"model": str(short)})))
+
+
+def test_the_mask_of_a_further_teacher_is_asked_for_before_training(checkpoint: Path, other: Path) -> None:
+    tokenizer = other / "tokenizer.json"
+    whole = tokenizer.read_text(encoding="utf-8")
+    tokenizer.write_text(whole.replace("[MASK]", "[HIDE]"), encoding="utf-8")
+    made_up = {"augment": {"mask": 0.1}}
+
+    with pytest.raises(RecipeError, match=r"tasks\.topic: distill\.augment\.mask: the tokenizer .* no mask token"):
+        check_recipe(recipe(checkpoint, "soft_targets", distill=made_up, tasks=further({"model": str(other)})))
+    tokenizer.write_text(whole, encoding="utf-8")
+
+
+def test_a_tracker_of_a_further_teacher_is_asked_for_before_training(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    teacher = {"model": str(checkpoint), "finetune": {"report_to": ["wandb"]}}
+
+    with pytest.raises(MissingExtraError, match="report_to: wandb"):
+        check_recipe(recipe(checkpoint, "soft_targets", tasks=further(teacher)))
