@@ -60,7 +60,7 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     tuner = _tuner(model, settings, targets=targets, steps=steps)
     for weight in head:
         weight.requires_grad_(True)
-    hooks = [accept_gradient(model)]
+    hooks = accept_gradient(model)
     callbacks = []
     if settings.method == "adalora":
         hooks += _carry_history(model, tuner)

@@ -157,7 +157,8 @@ def _attention_is_plain(model: nn.Module, shape: Shape) -> bool:
     device = next(model.parameters()).device
     ids = torch.arange(1, PROBE_TOKENS + 1, device=device)[None]  # [1, S]
     with _listening(model, ("query.0", "key.0")) as heard:
-        given = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True).attentions
+        given = model(input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True)
+        given = getattr(given, "attentions", None)  # an encoder-decoder has three of them, by other names
     model.train(was_training)
     queries, keys = heard["query.0"], heard["key.0"]
     if not given or given[0] is None or queries.dim() != 3 or queries.shape != keys.shape:  # noqa: PLR2004

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kd_deploy.distill.objectives.logits import yes_or_no
-from kd_deploy.distill.observe import word_vectors
+from kd_deploy.distill.word_table import readers
 
 
 class Vectors:
@@ -26,7 +26,7 @@ class Vectors:
     def of(self, model: nn.Module) -> Iterator[None]:
         """Listen while the block runs one forward pass."""
         self._seen.clear()
-        hooks = [one.register_forward_hook(self._hear) for one in _tables(model)]
+        hooks = [one.register_forward_hook(self._hear) for one in readers(model)]
         try:
             yield
         finally:
@@ -48,12 +48,6 @@ class Vectors:
         length = torch.cat([one.flatten(1) for one in gradients], dim=1).norm(dim=1)  # [B]
         length = length.clamp(min=torch.finfo(torch.float32).tiny)
         return tuple(size * one / length[:, None, None] for one in gradients)
-
-
-def _tables(model: nn.Module) -> list[nn.Module]:
-    """Whatever looks into the table of word vectors; in BART a module for each half, and none that is called itself."""
-    weight = word_vectors(model).weight
-    return [one for one in model.modules() if isinstance(one, nn.Embedding) and one.weight is weight]
 
 
 def disagreement(first: Tensor, second: Tensor, *, several: bool) -> Tensor:

@@ -45,13 +45,13 @@ def word_table(model: nn.Module, how: Embeddings, *, heard: bool = False) -> Ite
     # Dense gradients cost little on an accelerator, and sparse ones make the processor wait for it.
     table.sparse = how == "sparse" or (how == "train" and summed and not torch.cuda.is_available())
     table.weight.requires_grad_(how != "frozen")
-    hook = accept_gradient(model) if how == "frozen" and heard else None
+    hooks = accept_gradient(model) if how == "frozen" and heard else []
     try:
         yield
     finally:
         table.sparse = False
         table.weight.requires_grad_(True)
-        if hook is not None:
+        for hook in hooks:
             hook.remove()
 
 
@@ -59,9 +59,15 @@ def _is_shared(weight: Tensor, model: nn.Module) -> bool:
     return sum(one is weight for _, one in model.named_parameters(remove_duplicate=False)) > 1
 
 
-def accept_gradient(model: nn.Module) -> RemovableHandle:
+def accept_gradient(model: nn.Module) -> list[RemovableHandle]:
     """Let the gradient reach frozen word vectors, where the backward pass would end before fgm can ask for it."""
-    return word_vectors(model).register_forward_hook(_accept)
+    return [one.register_forward_hook(_accept) for one in readers(model)]
+
+
+def readers(model: nn.Module) -> list[nn.Module]:
+    """Whatever looks into the table of word vectors; in BART a module for each half, and none that is called itself."""
+    weight = word_vectors(model).weight
+    return [one for one in model.modules() if isinstance(one, nn.Embedding) and one.weight is weight]
 
 
 def _accept(_module: nn.Module, _inputs: object, output: Tensor) -> None:

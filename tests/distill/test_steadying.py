@@ -13,9 +13,11 @@ from transformers import BartConfig, BartForSequenceClassification
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.objectives.logits import soft_target_kl, yes_or_no
+from kd_deploy.distill.observe import shape_of, word_vectors
 from kd_deploy.distill.steadying import Vectors, disagreement
 from kd_deploy.distill.students.build import build_student
 from kd_deploy.distill.terms import labels_alone
+from kd_deploy.distill.word_table import word_table
 from tests import tiny
 
 IDS = torch.tensor([[2, 9, 10, 3], [2, 11, 3, 0]])
@@ -123,3 +125,14 @@ def test_nothing_is_left_hanging_on_the_model(model: nn.Module) -> None:
     Learner(model, labels_alone(), fgm=1.0, r_drop=1.0)(BATCH)
 
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_frozen_vectors_are_moved_too(model: nn.Module) -> None:
+    with word_table(model, "frozen", heard=True):
+        Learner(model, labels_alone(), fgm=0.5)(BATCH).backward()
+
+        assert word_vectors(model).weight.grad is None
+
+
+def test_an_encoder_decoder_shows_no_attention_of_the_kind_that_is_compared() -> None:
+    assert shape_of(bart()).heads is None
