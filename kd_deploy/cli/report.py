@@ -31,13 +31,13 @@ def command(
     from kd_deploy.pipeline.gates import require_gates
     from kd_deploy.pipeline.report import report_on
     from kd_deploy.report.baseline import against_baseline
-    from kd_deploy.report.document import REPORT_FILE, load_report
+    from kd_deploy.report.document import REPORT_FILE, load_report, report_file
     from kd_deploy.report.render import write_report
 
     chosen = [one for one in FORMATS if one in asked]
     if output.is_dir() and any(output.iterdir()) and not any(output.glob("report.*")):
         raise UsageError(f"{output} holds files and no report", hint="choose an empty folder or a new name")
-    earlier = baseline / REPORT_FILE if baseline and baseline.is_dir() else baseline
+    earlier = report_file(baseline) if baseline else None
     if earlier and "json" in chosen and earlier.resolve() == (output / REPORT_FILE).resolve():
         raise UsageError(f"the report would replace its baseline, {earlier}", hint="choose another --output")
     made = report_on(runs)

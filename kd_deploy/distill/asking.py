@@ -57,7 +57,7 @@ def ask_in_rounds(
     rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
     logits = np.zeros((len(inputs), len(job.labels.names)), dtype=np.float32)
     answered = np.zeros(len(inputs), dtype=bool)
-    folder = job.work / f"{what.replace(' ', '-')}-rounds"
+    folder = job.folder(f"{what} rounds")
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
     if standing:
@@ -128,8 +128,8 @@ def _chosen(
     if strategy == "random":
         nothing = np.zeros((len(inputs), 2), dtype=np.float32)
         return choose(nothing, count=count, strategy="random", seed=seed, already=answered)
-    context = autocast("fp32", next(student.to(usual_device()).parameters()).device)
-    logits = all_logits(student, encoder, inputs, context=context)
+    student.to(usual_device())
+    logits = all_logits(student, encoder, inputs, context=autocast("fp32", usual_device()))
     return choose(
         logits,
         count=count,

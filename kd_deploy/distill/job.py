@@ -89,7 +89,7 @@ class Job:
             TrainingError: Training cannot go on.
         """
         lessons = {name: self._lesson(name, teaching) for name, teaching in teachings.items()}
-        metrics = train_together(model, lessons, settings=settings, work=self._folder(what), description=what)
+        metrics = train_together(model, lessons, settings=settings, work=self.folder(what), description=what)
         for name, lesson in lessons.items() if len(lessons) > 1 else ():
             progress.say(f"{what}: {name}, validation {lesson.metric} {metrics[name][lesson.metric]:.4f}")
         return metrics
@@ -97,9 +97,10 @@ class Job:
     def forget(self, what: str) -> None:
         """Remove the checkpoints of a training."""
         processes.wait()  # the last one may still be reading the best of them
-        shutil.rmtree(self._folder(what), ignore_errors=True)
+        shutil.rmtree(self.folder(what), ignore_errors=True)
 
-    def _folder(self, what: str) -> Path:
+    def folder(self, what: str) -> Path:
+        """Where a part of the work keeps what it may go on from."""
         return self.work / what.replace(" ", "-")
 
     def _lesson(self, name: str, teaching: Teaching) -> Lesson:

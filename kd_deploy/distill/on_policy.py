@@ -5,7 +5,6 @@ the choice of the tokens. With `share: 1` and reverse_kl it is the single-step p
 arXiv 2306.08543), whose reward over the rest of the text is left out.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kd_deploy.distill import processes
 from kd_deploy.distill.learner import WRITTEN
 from kd_deploy.distill.rows import before
 from kd_deploy.distill.torch_decoders import torch_decoder
@@ -63,7 +63,7 @@ class OwnWords:
 
     def _chance(self, step: int) -> np.random.Generator:
         self._step, self._place = step, self._place + 1 if step == self._step else 0
-        return np.random.default_rng([self.seed, step, self._place, int(os.environ.get("RANK", "0"))])
+        return np.random.default_rng([self.seed, step, self._place, processes.rank()])
 
     def _texts(
         self, model: nn.Module, given: Sequence[Encoded], *, limits: Sequence[int], chance: np.random.Generator

@@ -24,14 +24,19 @@ def wait() -> None:
         _state().wait_for_everyone()  # type: ignore[attr-defined]
 
 
+def rank() -> int:
+    """Which of them this one is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 def own(name: str) -> str:
     """A name for this process alone, of a folder that every process writes alike."""
-    return name if is_first() else f"{name}-{os.environ['RANK']}"
+    return name if is_first() else f"{name}-{rank()}"
 
 
 def first_ahead() -> contextlib.AbstractContextManager[object]:

@@ -153,7 +153,7 @@ def account(graph: onnx.ModelProto, plan: Plan) -> Quantized:
             kept[node.op_type, choice.why_kept(node) or _why_left(node, weights)] += 1
         elif node.op_type in TABLES and node.input[0 if node.op_type == "Gather" else 2] in weights:
             planned = node.op_type in plan.operators
-            kept[node.op_type, NO_FORM if planned else "embedding table kept by the plan, for accuracy"] += 1
+            kept[node.op_type, NO_FORM if planned else f"embedding table {FOR_ACCURACY}"] += 1
     return Quantized(
         operators={name: count for name, count in done.items() if count},
         kept=tuple(KeptInFp32(operator=op, count=count, why=why) for (op, why), count in sorted(kept.items())),

@@ -80,9 +80,9 @@ def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -
                 f"{list(examples.labels.names)}",
                 hint="use data with the model's classes",
             )
-        parts = [range(begin, min(begin + AT_ONCE, len(examples))) for begin in range(0, len(examples), AT_ONCE)]
-        shown_parts = progress.track(parts, f"evaluating {target.name.name}", total=len(parts))
-        predictions = tuple(one for rows in shown_parts for one in predictor.predictions(examples.some(rows)))
+        parts = examples.in_parts(AT_ONCE)
+        counted = progress.track(parts, f"evaluating {target.name.name}", total=len(parts))
+        predictions = tuple(one for some in counted for one in predictor.predictions(some))
         broken = next((row for row, one in enumerate(predictions) if isinstance(one, float) and isnan(one)), None)
         if broken is not None:
             raise BundleError(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kd_deploy.errors import MissingExtraError
 from kd_deploy.report import cells
 from kd_deploy.report.model import Report, Target
 from kd_deploy.report.roles import main_quality, p50_ms
@@ -44,15 +43,9 @@ class Bar:
 
 
 def charts(report: Report) -> tuple[Chart, ...]:
-    """Quality against time, then bars of time, size and memory; a chart without figures is left out.
+    """Quality against time, then bars of time, size and memory; a chart without figures is left out."""
+    import matplotlib as mpl
 
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise MissingExtraError("report.html", extra="report") from error
     # Text as paths: the page needs no font, and no axis tick is mistaken for a figure of the report.
     with mpl.rc_context(
         {"svg.hashsalt": "kd-deploy", "svg.fonttype": "path", "font.size": 9.0, "text.parse_math": False}

@@ -31,7 +31,12 @@ def load_report(path: Path) -> Report:
     Raises:
         BenchmarkError: There is none, or it is not a report of this version; its first fault is named.
     """
-    return measurement_store.load(path / REPORT_FILE if path.is_dir() else path, Report)
+    return measurement_store.load(report_file(path), Report)
+
+
+def report_file(path: Path) -> Path:
+    """The report.json that a path names: itself, or the one in the folder."""
+    return path / REPORT_FILE if path.is_dir() else path
 
 
 def report_schema() -> dict[str, Any]:

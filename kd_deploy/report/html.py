@@ -30,10 +30,9 @@ def to_html(report: Report) -> str:
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise MissingExtraError("report.html", extra="report") from error
+    require_packages()
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     jinja = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
     jinja.filters["number"] = json.dumps  # as report.json writes it
     return jinja.get_template(TEMPLATE).render(

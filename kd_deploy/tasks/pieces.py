@@ -74,8 +74,7 @@ def predicted(
     if task.LEVEL == "text":
         return task.predictions(reading(examples.inputs), examples)
     found: list[Prediction] = []
-    for begin in range(0, len(examples), at_once):
-        some = examples.some(range(begin, min(begin + at_once, len(examples))))
+    for some in examples.in_parts(at_once):
         found += task.predictions(reading(some.inputs), some)
     return tuple(found)
 

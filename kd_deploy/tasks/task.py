@@ -98,6 +98,10 @@ class Examples:
         """The same inputs, to be answered as somebody else did; as they are where the answers are known."""
         return self if self.answered else replace(self, targets=tuple(predictions))
 
+    def in_parts(self, size: int) -> list[Self]:
+        """All rows in their order, so many at a time."""
+        return [self.some(range(begin, min(begin + size, len(self)))) for begin in range(0, len(self), size)]
+
     def some(self, rows: Sequence[int]) -> Self:
         """These rows alone, in this order."""
         inputs, targets = tuple(self.inputs[row] for row in rows), tuple(self.targets[row] for row in rows)
