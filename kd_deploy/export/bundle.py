@@ -18,6 +18,7 @@ from kd_deploy.export.first_token import keep_first_token
 from kd_deploy.export.gate import Accepted, Limit, main_metric_of, quantize_within
 from kd_deploy.export.generation.bundle import WritingExport
 from kd_deploy.export.graph import export_graph
+from kd_deploy.export.norms import vectorise_norms
 from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
 from kd_deploy.export.saving import remove_graph, save_graph
@@ -146,7 +147,8 @@ class _Exporting:
         found = self._compare(runner, graph)
         worst = beside(self.output, "{}.parity-worst.npz")
         parity.require(found, what=graph.name, keep=worst)
-        return self._record("fp32", graph, found, steps=("plain graph", *_told(moved)))
+        told = [f"{moved} operators of the last layer on the first token alone"] if moved else []
+        return self._record("fp32", graph, found, steps=("plain graph", *told))
 
     def int8(self, runner: Runner) -> GraphRecord:
         graph, plain = self.aside / graph_file("int8"), self.aside / graph_file("fp32")
@@ -171,7 +173,7 @@ class _Exporting:
             return []
         if not fuse(self.exported, fused, model_type=config["model_type"], heads=heads, width=width):
             return []
-        _shortened(fused, target)
+        _shortened(fused, target, norms=True)
         error = self._compare(runner, target).max_abs_error
         if error > parity.TOLERANCE:
             progress.say(f"the fused graph is {error:.2g} from torch and is not used")
@@ -235,15 +237,13 @@ class _Exporting:
         )
 
 
-def _shortened(source: Path, target: Path) -> int:
+def _shortened(source: Path, target: Path, *, norms: bool = False) -> int:
     model = onnx.load(source)
     moved = keep_first_token(model)
+    if norms:
+        vectorise_norms(model)
     save_graph(model, target)
     return moved
-
-
-def _told(moved: int) -> tuple[str, ...]:
-    return (f"{moved} operators of the last layer on the first token alone",) if moved else ()
 
 
 def _first(config: dict[str, Any], keys: Sequence[str]) -> int:

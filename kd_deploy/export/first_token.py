@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 
 SEQUENCE_AXIS = 1
 LAST_AXIS = -1
+INDEX = "first_token_index"
 EACH_TOKEN_BY_ITSELF = {
     "Add", "BiasGelu", "Cast", "Div", "Erf", "FastGelu", "Gelu", "Identity", "Mul", "Relu", "SkipLayerNormalization",
     "Tanh",
@@ -33,7 +34,7 @@ def keep_first_token(model: onnx.ModelProto) -> int:
     alone = _alone(nodes, constants, readers=readers, results={one.name for one in graph.output})
     if not alone:
         return 0
-    index = numpy_helper.from_array(np.zeros(1, dtype=np.int64), "first_token_index")
+    index = numpy_helper.from_array(np.zeros(1, dtype=np.int64), INDEX)
     graph.initializer.append(index)
     made_inside = {name for place in alone for name in nodes[place].output}
     shortened: dict[str, str] = {}
@@ -46,6 +47,15 @@ def keep_first_token(model: onnx.ModelProto) -> int:
     del graph.node[:]
     graph.node.extend(rewritten)
     return len(alone)
+
+
+def of_first_token(graph: onnx.GraphProto) -> set[str]:
+    """What is computed on the first token alone, by the names of the outputs."""
+    found: set[str] = set()
+    for node in graph.node:  # in the order in which they run
+        if INDEX in node.input or not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
