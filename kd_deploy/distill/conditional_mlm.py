@@ -24,6 +24,7 @@ from kd_deploy.recipe import Recipe
 from kd_deploy.tasks import fill_mask, text2text
 from kd_deploy.tasks.configs import task_in
 from kd_deploy.tasks.masking import mask_id_of
+from kd_deploy.tasks.registry import task_of
 from kd_deploy.tasks.task import LabelSpace
 
 FILLS = LabelSpace(task=fill_mask.NAME, names=fill_mask.NAMES, problem_type="single_label_classification")
@@ -117,7 +118,7 @@ def open_teacher(folder: Path, labels: LabelSpace, *, new_head: bool = False) ->
         BundleError: It does not load, or its tokenizer has no mask token.
     """
     if not fills_pairs(folder, labels.task):
-        return load_model(folder, labels=labels if new_head else None)
+        return load_model(folder, labels=labels if new_head or task_of(labels).ANSWERS == "vector" else None)
     encoder = open_encoder(folder, max_length=ANY_LENGTH)
     mask_id, end_id = mask_id_of(encoder.tokenizer), encoder.marks.ends[0]
     return ConditionalMaskedLM(load_model(folder), mask_id=mask_id, end_id=end_id, pad_id=encoder.pad_id).eval()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from kd_deploy.tasks import fill_mask
 from kd_deploy.tasks.encoding import Marks
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace, ProblemType
@@ -14,11 +15,12 @@ ALIASES = {"ForCausalLM": ("LMHeadModel",), "ForSeq2SeqLM": ("ForConditionalGene
 def labels_in(config: dict[str, Any], task: str) -> LabelSpace | None:
     """The answers that the head of a checkpoint has learned to give; None where it has no head of this task.
 
-    Names that only count (LABEL_0, LABEL_1) are given as plain numbers.
+    Vectors are made without a head: of a masked language model too, whose own is left out. Names that only count
+    (LABEL_0, LABEL_1) are given as plain numbers.
     """
-    if task_in(config) != task:
+    kind, has = TASKS[task], task_in(config)
+    if has != task and not (kind.ANSWERS == "vector" and has == fill_mask.NAME):
         return None
-    kind = TASKS[task]
     if kind.NAMES is not None:
         always: ProblemType = "single_label_classification" if kind.ANSWERS == "classes" else "regression"
         return LabelSpace(task=task, names=kind.NAMES, problem_type=always)

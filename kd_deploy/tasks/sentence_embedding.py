@@ -39,7 +39,7 @@ SAMPLE = (
 
 @dataclass(frozen=True, slots=True, eq=False)  # arrays have no single truth by which to compare answers
 class Embedding:
-    """The answer to one text: its vector [E], of length 1."""
+    """The answer to one text: its vector [E], of length 1 where the teacher's are."""
 
     vector: NDArray[np.float32]
 
