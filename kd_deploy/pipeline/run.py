@@ -96,6 +96,24 @@ def _require_task(resolved: Path, task: str) -> None:
         )
 
 
+def _require_known_gates(recipe: Recipe) -> None:
+    """Refuse a limit for a figure that this run cannot know: it would be missed after all the work."""
+    from kd_deploy.distill.conditional_mlm import filling_teacher
+
+    gates = recipe.report.gates
+    filling = filling_teacher(recipe)
+    if gates.min_speedup and recipe.teacher and recipe.teacher.endpoint:
+        raise RecipeError(
+            "report.gates.min_speedup: the time of a teacher on a server is not measured", hint="leave it out"
+        )
+    if filling and (gates.min_retained or gates.min_speedup):
+        gate = "min_retained" if gates.min_retained else "min_speedup"
+        raise RecipeError(
+            f"report.gates.{gate}: {filling} is a masked language model, which writes nothing to compare with",
+            hint="leave it out",
+        )
+
+
 def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     # Everything that can be known to fail at the end is asked before anything is trained.
     from kd_deploy.distill.check import check_recipe, teacher_labels
@@ -108,6 +126,7 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     if "html" in recipe.report.formats:
         require_packages()
     check_recipe(recipe)
+    _require_known_gates(recipe)
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=teacher_labels(recipe.teacher, recipe.task))
     further = read_further(recipe, splits)
     check_recipe(recipe, {MAIN: splits.labels, **{name: one.labels for name, one in further.items()}})

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
 
 READ_BY_ONE = {
-    "oip": ("batch_size", "input", "input_pair", "output", "scores"),
+    "oip": ("batch_size", "input", "input_pair", "output", "scores", "labels"),
     "openai": ("prompt",),
 }
 
@@ -31,6 +31,9 @@ class Endpoint(Section):
     input_pair: str = Field("text_pair", description="Tensor of the second texts (oip).")
     output: str | None = Field(None, description="Tensor of the scores (oip). Left out: the first of floats.")
     scores: Literal["logits", "probabilities"] = Field("logits", description="What that tensor holds (oip).")
+    labels: tuple[str, ...] | None = Field(
+        None, description="The classes in the order of that tensor (oip). Left out: as the server names them."
+    )
     prompt: str | None = Field(
         None,
         description="What is asked (openai), with {labels}, {text} and, for pairs, {text_pair}. {labels} becomes one "

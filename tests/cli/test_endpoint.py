@@ -36,7 +36,7 @@ def recipe(tmp_path: Path, url: str, **sections: Any) -> dict[str, Any]:
         (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     teacher = {
         "scratch": {"layers": 1, "hidden_size": 16, "attention_heads": 2, "vocabulary": 200},
-        "endpoint": {"url": url, "protocol": "oip", "model": "sentiment"},
+        "endpoint": {"url": url, "protocol": "oip", "model": "sentiment", "labels": list(CUES)},
     }
     distill = {"epochs": 5, "learning_rate": 2.0e-2, "batch_size": 16}
     return small_recipe(tmp_path, teacher=teacher, distill=distill) | sections
@@ -59,6 +59,18 @@ def test_a_teacher_on_a_server_teaches_and_is_in_the_report(tmp_path: Path, serv
     assert against["student-int8"]["speedup"] is None
     assert len(set(server.texts)) == len(server.texts) == 2 * 60  # those of the other splits are among them
     assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_gate_that_cannot_be_known_is_refused_before_anything_is_asked(
+    tmp_path: Path, server: Server, cli: Cli
+) -> None:
+    path = write_recipe(tmp_path / "recipe.yaml", recipe(tmp_path, server.url, report={"gates": {"min_speedup": 2}}))
+
+    outcome = cli("run", path, "--output", tmp_path / "run")
+
+    assert outcome.code == 3
+    assert "report.gates.min_speedup: the time of a teacher on a server is not measured" in outcome.err
+    assert not server.asked
 
 
 def test_the_second_run_asks_nothing(tmp_path: Path, server: Server, cli: Cli) -> None:

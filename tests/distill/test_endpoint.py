@@ -57,8 +57,12 @@ class Ask:
     server: Server
     cache: Path
 
-    def teacher(self, *, labels: tuple[str, ...] = LABELS, **settings: Any) -> RemoteTeacher:
+    def teacher(
+        self, *, labels: tuple[str, ...] = LABELS, scored: tuple[str, ...] | None = LABELS, **settings: Any
+    ) -> RemoteTeacher:
         given = {"url": self.server.url, "protocol": "oip", "model": "sentiment", **settings}
+        if given["protocol"] == "oip":
+            given["labels"] = scored
         return RemoteTeacher(Endpoint.model_validate(given), labels=labels, cache=self.cache)
 
     def about(self, *inputs: TextInput, **settings: Any) -> RemoteAnswers:
@@ -246,16 +250,35 @@ TOLD: dict[str, Callable[[Server, Any], None]] = {
 def test_classes_are_put_into_the_order_of_the_labels(ask: Ask, place: str, names: Any) -> None:
     TOLD[place](ask.server, names)
 
-    found = ask.about("text 4").logits
+    found = ask.about("text 4", scored=None).logits
 
     good, bad, fine = scores_of("text 4")
     assert found.tolist() == [[bad, fine, good]]
 
 
+def test_the_order_of_the_recipe_counts_before_the_servers(ask: Ask) -> None:
+    ask.server.metadata["parameters"] = {"labels": ["good", "bad", "fine"]}
+
+    found = ask.about("text 4", scored=("fine", "good", "bad")).logits
+
+    fine, good, bad = scores_of("text 4")
+    assert found.tolist() == [[bad, fine, good]]
+
+
+@pytest.mark.parametrize("parameters", [None, {"labels": ["LABEL_0", "LABEL_1", "LABEL_2"]}])
+def test_scores_of_unknown_labels_are_refused(ask: Ask, parameters: Any) -> None:
+    ask.server.metadata["parameters"] = parameters
+
+    error = ask.fails(scored=None, match="does not say which of its scores is of which label: bad, fine, good")
+
+    assert error.hint == "check teacher.endpoint.labels"
+    assert ask.about("text 4", scored=None, labels=("0", "1", "2")).logits.tolist() == [scores_of("text 4")]
+
+
 def test_other_labels_than_the_recipes_are_refused(ask: Ask) -> None:
     ask.server.metadata["parameters"] = {"labels": ["bad", "good", "ugly"]}
 
-    ask.fails(match="has the labels bad, good, ugly, the recipe has bad, fine, good")
+    ask.fails(scored=None, match="has the labels bad, good, ugly, the recipe has bad, fine, good")
 
 
 @pytest.mark.parametrize("given", [["LABEL_0", "LABEL_1"], None, 3, {"a": 1}, "3"])
@@ -679,6 +702,7 @@ def test_answers_that_differ_in_what_is_left_out_are_the_same_on_disk() -> None:
         {"url": "http://other:8000"},
         {"model": "other"},
         {"output": "other"},
+        {"labels": ["good", "bad", "fine"]},
         {"scores": "probabilities"},
         {"top_k": 2},
         {"decimals": 3},
@@ -757,6 +781,7 @@ def test_a_damaged_segment_is_asked_for_again(ask: Ask) -> None:
         ({"model": ""}, "at least 1 character"),
         ({"api_key_env": "sk-abc"}, "name of an environment variable"),
         ({"prompt": "{labels} {text}"}, "prompt is read by protocol openai alone"),
+        ({"protocol": "openai", "labels": ["a"]}, "labels is read by protocol oip alone"),
         ({"protocol": "openai", "batch_size": 3}, "batch_size is read by protocol oip alone"),
         ({"protocol": "openai", "prompt": "{labels}"}, "prompt has no {text}"),
         ({"protocol": "openai", "prompt": "{text}"}, "prompt has no {labels}"),

@@ -107,13 +107,20 @@ class Tensors:
         return rows
 
     def _order(self, answer: _Inference, output: _Tensor) -> list[int]:
-        """For each label, which class of the model it is; the answer counts before the metadata."""
+        """For each label, which class of the model it is, by the recipe, else the answer, else the metadata."""
         described = [one for one in self.metadata.outputs or () if one.name == output.name]
         of_model = (*(one.parameters for one in described), self.metadata.parameters, self.metadata.properties)
         held = (output.parameters, answer.parameters, *of_model)
-        names = next((found for one in held if (found := label_names(one or {}))), list(self.labels))
+        told = (found for one in held if (found := label_names(one or {})))
+        names = self.settings.labels or next(told, None) or _numbered(self.labels)
+        if names is None:
+            raise self._wrong(
+                f"does not say which of its scores is of which label: {', '.join(self.labels)}", key="labels"
+            )
         if sorted(names) != sorted(self.labels):
-            raise self._wrong(f"has the labels {', '.join(names)}, the recipe has {', '.join(self.labels)}")
+            raise self._wrong(
+                f"has the labels {', '.join(names)}, the recipe has {', '.join(self.labels)}", key="labels"
+            )
         return [names.index(label) for label in self.labels]
 
     def _log_scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,7 +151,12 @@ def open_tensors(settings: Endpoint, labels: tuple[str, ...], *, connection: Con
     return Tensors(settings=settings, labels=labels, connection=connection, metadata=metadata)
 
 
-def label_names(parameters: Mapping[str, Any]) -> list[str] | None:
+def _numbered(labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The labels, where they are the numbers of the classes; None where they are names."""
+    return labels if labels == tuple(str(place) for place in range(len(labels))) else None
+
+
+def label_names(parameters: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The names of the classes in a `labels` parameter; None where there is none, or only LABEL_0, LABEL_1, ...
 
     Args:
@@ -159,8 +171,8 @@ def label_names(parameters: Mapping[str, Any]) -> list[str] | None:
             given = given.split(",")
     if not isinstance(given, list):
         return None
-    names = [str(name).strip() for name in given]
-    return None if names == [f"LABEL_{place}" for place in range(len(names))] else names
+    names = tuple(str(name).strip() for name in given)
+    return None if names == tuple(f"LABEL_{place}" for place in range(len(names))) else names
 
 
 # Where batches are an axis of their own, as Triton has it, a text is an array of one.

@@ -165,7 +165,7 @@ def fingerprint(settings: Endpoint, labels: tuple[str, ...]) -> str:
     told = settings.model_dump(exclude=ONLY_THE_WAY) | {"url": settings.url.rstrip("/")}
     questions = [settings.prompt] if settings.prompt else [QUESTION, PAIR_QUESTION]
     asked = {"prompt": questions if settings.protocol == "openai" else None}
-    whole = {"version": VERSION, "labels": labels} | told | asked
+    whole = {"version": VERSION, "classes": labels} | told | asked
     return sha256_text(json.dumps(whole, sort_keys=True))[:32]
 
 
