@@ -31,7 +31,9 @@ class TaskData(Section):
         None, description="A .jsonl, .csv or .tsv file (or .gz of it), a .parquet file, a folder, a hub id."
     )
     train_limit: PositiveInt | None = Field(
-        None, description="Most rows of train; more are drawn from at random. Left out: all."
+        None,
+        description="Most rows of train, before any are held back from it; more are drawn from at random. Left out: "
+        "all.",
     )
     validation: str | None = Field(None, description="Left out: a tenth of train is held back.")
     test: str | None = Field(None, description="Read once, at the end. Left out: the report is on validation.")
@@ -41,7 +43,7 @@ class TaskData(Section):
     unlabeled: tuple[UnlabeledSource, ...] = Field(
         (),
         description="Texts without labels, for the student alone to learn from; or {source, column}, where the column "
-        "has another name than elsewhere. Equal texts count once, those of validation and test not at all.",
+        "has another name than elsewhere. Equal texts among them count once, those of validation and test not at all.",
     )
     unlabeled_as: Literal["texts", "sentences"] = Field(
         "texts", description="Whether each text without a label is learned from whole, or sentence by sentence."

@@ -71,15 +71,17 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
         validation = task.read_examples(read(data, data.validation, task=task, split="validation"), labels)
     for other in (validation, *((test,) if test else ())):
         _require_one_form(other.inputs, train, source=other.source, task=task)
-    held_back = frozenset((*validation.inputs, *(test.inputs if test else ())))
-    unlabeled = _read_unlabeled(data, train, task=task, held_back=held_back)
+    judged = (*validation.inputs, *(test.inputs if test else ()))
+    unlabeled = _read_unlabeled(data, train, task=task, judged=judged)
     return Splits(train=train, validation=validation, test=test, unlabeled=unlabeled)
 
 
 def _read_unlabeled(
-    data: TaskData, train: Examples, *, task: Task, held_back: frozenset[TextInput]
+    data: TaskData, train: Examples, *, task: Task, judged: Sequence[TextInput]
 ) -> tuple[TextInput, ...]:
     """The texts without labels, each once; one by which a student is judged is none to learn from."""
+    cut = data.unlabeled_as == "sentences"
+    held_back = {part for one in judged for part in _parts(one, task=task, cut=cut)}
     found: list[TextInput] = []
     for one in data.unlabeled:
         own = one if isinstance(one, Unlabeled) else None
@@ -87,8 +89,8 @@ def _read_unlabeled(
         columns = {_single(task): own.column} if own else data.columns
         inputs = read_inputs(source, columns=columns, task=task, split="train")
         _require_one_form(inputs, train, source=source, task=task)
-        found += _sentences(inputs, source) if data.unlabeled_as == "sentences" else inputs
-    found = [one for one in dict.fromkeys(found) if one not in held_back]
+        found += _sentences(inputs, source) if cut else inputs
+    found = [one for one in dict.fromkeys(found) if held_back.isdisjoint(_parts(one, task=task))]
     if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
         return tuple(found)
     return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret
@@ -120,8 +122,21 @@ def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:
         raise DataError(
             f"{source} has pairs of texts, and data.unlabeled_as is sentences", hint="set unlabeled_as: texts"
         )
-    parts = [part.strip() for text in inputs for part in SENTENCE_END.split(str(text))]
+    return [part for text in inputs for part in _cut(str(text))]
+
+
+def _cut(text: str) -> list[str]:
+    parts = [part.strip() for part in SENTENCE_END.split(text)]
     return [part for part in parts if any(character.isalnum() for character in part)]
+
+
+def _parts(one: TextInput, *, task: Task, cut: bool = False) -> list[TextInput]:
+    """The texts of an input that it is the same to have learned from; with their sentences, where these are cut out."""
+    if task.ANSWERS == "vector" and not isinstance(one, str):
+        whole: list[TextInput] = list(one)
+    else:
+        whole = [text_of(one, task=task.NAME)]
+    return [*whole, *(part for text in whole if cut for part in _cut(str(text)))]
 
 
 def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:

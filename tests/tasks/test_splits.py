@@ -8,7 +8,7 @@ import pytest
 
 from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.recipe import Data
-from kd_deploy.tasks import question_answering, text2text, text_classification
+from kd_deploy.tasks import question_answering, sentence_embedding, text2text, text_classification
 from kd_deploy.tasks.splits import Splits, read_inputs, read_splits
 from kd_deploy.tasks.splits import read as read_source
 
@@ -107,6 +107,31 @@ def test_texts_without_labels_can_be_read_sentence_by_sentence(tmp_path: Path) -
     pairs = write(tmp_path / "trained.jsonl", 50, text_pair="x")
     with pytest.raises(DataError, match=r"pairs\.jsonl has pairs of texts, and data.unlabeled_as is sentences"):
         read(data.model_copy(update={"train": pairs, "unlabeled": (str(tmp_path / "pairs.jsonl"),)}))
+
+
+def test_nothing_of_what_is_judged_is_learned_from_without_labels(tmp_path: Path) -> None:
+    def lines(name: str, *rows: dict[str, Any]) -> str:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    train = write(tmp_path / "train.jsonl", 50)
+    scored = lines("scored", {"text": "One.", "text_pair": "Two. Three.", "score": 1})
+    texts = lines("texts", *({"text": text} for text in ("One.", "Two. Three.", "Three.", "Four.")))
+    asked = [{"question": f"who {row}?", "context": f"Ann {row}.", "answer": "Ann"} for row in range(20)]
+    contexts = lines("contexts", *({"question": "what?", "context": f"Ann {row}."} for row in range(20)))
+
+    vectors = read_splits(Data(train=train, test=scored, unlabeled=(texts,)), task=sentence_embedding)
+    sentences = read_splits(
+        Data(train=train, test=scored, unlabeled=(texts,), unlabeled_as="sentences"), task=sentence_embedding
+    )
+    questions = read_splits(Data(train=lines("asked", *asked), unlabeled=(contexts,)), task=question_answering)
+
+    assert vectors.unlabeled == ("Three.", "Four.")
+    assert sentences.unlabeled == ("Four.",)
+    held_back = {context for _, context in questions.validation.inputs}
+    assert held_back
+    assert {context for _, context in questions.unlabeled} == {f"Ann {row}." for row in range(20)} - held_back
 
 
 def test_no_more_texts_without_labels_than_the_limit_are_drawn(tmp_path: Path) -> None:
