@@ -43,5 +43,5 @@ class LossWatch:
             if not math.isfinite(value):
                 raise TrainingError(
                     f"the loss is {value} at step {step}",
-                    hint="lower the learning rate, or choose precision: fp32; the last checkpoint is kept",
+                    hint="lower the learning rate, or choose precision: fp32; either starts this training anew",
                 )

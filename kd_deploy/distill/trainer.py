@@ -26,7 +26,13 @@ from kd_deploy.distill.sampling import Batches
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.terms import Objective
 from kd_deploy.distill.torch_runner import input_names
-from kd_deploy.distill.training_arguments import newest_checkpoint, require_trackers, stopping, training_arguments
+from kd_deploy.distill.training_arguments import (
+    Best,
+    newest_checkpoint,
+    require_trackers,
+    stopping,
+    training_arguments,
+)
 from kd_deploy.distill.word_table import TableAdamW, clip, word_table
 from kd_deploy.recipe import Distill, Training
 from kd_deploy.tasks.heads import MAIN
@@ -186,9 +192,15 @@ def train_together(
             lessons=lessons,
             rows=rows,
             batches=batches,
-            callbacks=[Bar(description, metric), *stopping(settings), *(adapters.callbacks if adapters else ())],
+            callbacks=[
+                Best(),
+                Bar(description, metric),
+                *stopping(settings),
+                *(adapters.callbacks if adapters else ()),
+            ],
         )
-        trainer.train(resume_from_checkpoint=newest_checkpoint(work))
+        newest = newest_checkpoint(work, steps=steps)
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if adapters:
         merged(adapters)
     if answers:

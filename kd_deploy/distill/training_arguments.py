@@ -1,10 +1,13 @@
 """How a training is set up for Trainer: its arguments, when it ends early, where it goes on from."""
 
 import importlib.util
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
@@ -91,12 +94,45 @@ def require_trackers(settings: Training) -> None:
             raise MissingExtraError(f"report_to: {name}", package=name)
 
 
-def newest_checkpoint(work: Path) -> str | None:
-    """The checkpoint from which a broken-off training goes on; None: it starts anew."""
-    # Trainer writes in place and trainer_state.json last: without it a checkpoint is half of one.
-    whole = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
-    if not whole:
+def newest_checkpoint(work: Path, *, steps: int) -> Path | None:
+    """The checkpoint from which a broken-off training goes on; None: it starts anew.
+
+    One that was cut off while it was written is passed over, and so is one of another number of steps: with another
+    number of processes an epoch is not as many of them, and Trainer would count the epochs wrongly.
+
+    Args:
+        work: Where checkpoints are.
+        steps: Of the whole training.
+    """
+    found = sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]), reverse=True)
+    for one in found:
+        taken = _steps_of(one)
+        if taken == steps:
+            progress.say(f"going on from {one.name}")
+            return one
+        why = "is damaged" if taken is None else f"is of a training of {taken} steps, and this one takes {steps}"
+        progress.say(f"{one.name} {why}: passed over")
+    return None
+
+
+def _steps_of(checkpoint: Path) -> int | None:
+    """How many steps the training of a checkpoint was to take; None where it is not whole."""
+    try:  # Trainer writes in place, trainer_state.json last
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for weights in checkpoint.glob("*.safetensors"):
+            with safe_open(weights, framework="pt"):
+                pass
+        whole = all(zipfile.is_zipfile(one) for one in checkpoint.glob("*.pt"))
+        return int(state["max_steps"]) if whole else None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
-    newest = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    progress.say(f"going on from {newest.name}")
-    return str(newest)
+
+
+class Best(TrainerCallback):  # type: ignore[misc]
+    """Finds the best checkpoint again where the folder of all of them was moved: Trainer knows it by its whole path."""
+
+    def on_train_begin(self, args: Any, state: Any, *_: object, **__: object) -> None:
+        """Name it where it lies now."""
+        here = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
+        if state.best_global_step and here.is_dir():
+            state.best_model_checkpoint = str(here)

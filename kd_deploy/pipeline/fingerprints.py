@@ -9,7 +9,9 @@ from pydantic import BaseModel
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.files import sha256_file
-from kd_deploy.recipe import Student, TaskData, Teacher, TransformerStudent
+from kd_deploy.recipe import Recipe, Student, TaskData, Teacher, TransformerStudent
+from kd_deploy.tasks.registry import writes
+from kd_deploy.tasks.splits import Splits
 
 NOT_ITSELF = ("onnx/", "README.md")  # what is made of a model, and what is said of it
 OF_TEACHING = {"objective", "sequences", "on_policy", "samples", "augment", "cache_gb", "top_k"}  # not of a control
@@ -34,6 +36,23 @@ def signature(bundle: Bundle, *, precision: str | None = None) -> list[object]:
     files = [[name, manifest.files[name].sha256] for name in sorted(read)]
     classes = [*manifest.labels, *(label for task in manifest.tasks.values() for label in task.labels)]
     return [*files, *classes, manifest.max_length, manifest.generation and written_out(manifest.generation)]
+
+
+def labelled_rows(recipe: Recipe, splits: Splits) -> list[str]:
+    """The rows with labels, by their content and how they were drawn."""
+    return [splits.train.sha256, splits.validation.sha256, *drawn(recipe.data)]
+
+
+def how_to_write(recipe: Recipe, splits: Splits) -> list[object]:
+    """The settings of generation, for tasks that write."""
+    return [written_out(recipe.generation)] if writes(splits.labels) else []
+
+
+def of_teacher(recipe: Recipe, splits: Splits) -> list[object]:
+    """What the teacher of a recipe's main task depends on."""
+    teacher = recipe.teacher
+    told = [teacher and written_out(teacher), recipe.data.max_length, first_teacher(teacher)]
+    return [*told, *how_to_write(recipe, splits), labelled_rows(recipe, splits)]
 
 
 def first_teacher(teacher: Teacher | None) -> list[object]:

@@ -11,7 +11,17 @@ from kd_deploy.export.settings import ExportSettings
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
 from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
 from kd_deploy.pipeline.export import export_made
-from kd_deploy.pipeline.fingerprints import OF_TEACHING, drawn, first_teacher, signature, start, voices, written_out
+from kd_deploy.pipeline.fingerprints import (
+    OF_TEACHING,
+    drawn,
+    how_to_write,
+    labelled_rows,
+    of_teacher,
+    signature,
+    start,
+    voices,
+    written_out,
+)
 from kd_deploy.pipeline.notes import WORDLESS, judged, notes
 from kd_deploy.pipeline.report import BENCHMARK, EVALUATION
 from kd_deploy.pipeline.resume import Stages
@@ -19,7 +29,7 @@ from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
 from kd_deploy.tasks.heads import MAIN
-from kd_deploy.tasks.registry import as_asked, is_its_own_label, task_of, writes
+from kd_deploy.tasks.registry import as_asked, is_its_own_label, task_of
 from kd_deploy.tasks.splits import Splits
 
 
@@ -161,15 +171,10 @@ class Running:
         from kd_deploy.distill.job import Job
         from kd_deploy.distill.teacher import make_teacher
 
-        teacher = self.recipe.teacher
-        length, rows = self.recipe.data.max_length, self._labelled_rows()
-        inputs = [teacher and written_out(teacher), length, first_teacher(teacher), *self._how_to_write(), rows]
+        inputs = of_teacher(self.recipe, self.splits)
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
-
-    def _how_to_write(self) -> list[object]:
-        return [written_out(self.recipe.generation)] if writes(self.splits.labels) else []
 
     def _named(self, what: str) -> str:
         return what if self.task == MAIN else f"{what}-{self.task}"
@@ -181,15 +186,15 @@ class Running:
         of_teaching = OF_TEACHING if name == "control" else set[str]()
         stages = [written_out(stage, without={"control", *of_teaching}) for stage in self.recipe.stages]
         student, length = written_out(self.recipe.student), self.recipe.data.max_length
-        rows = self._labelled_rows() if name == "control" and not self._counts_all_texts() else self._rows()
-        inputs = [name, signature(teacher), student, stages, length, *self._how_to_write(), rows]
-        inputs += [start(self.recipe.student)]
+        alone = name == "control" and not self._counts_all_texts()
+        rows = labelled_rows(self.recipe, self.splits) if alone else self._rows()
+        written = how_to_write(self.recipe, self.splits)
+        inputs = [name, signature(teacher), student, stages, length, *written, rows, start(self.recipe.student)]
         if name != "control":
             inputs.append(voices(self.recipe.teacher))
         for task, one in taught.items():
             inputs += [self.recipe.tasks[task].weight, self._of_task(task)._input(one)]  # noqa: SLF001
-        work = self.stages.work(inputs)
-        job = Job(recipe=self.recipe, splits=self.splits, work=work, further=self.further)
+        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs), further=self.further)
         path = self.output / name
         return self.stages.bundle(
             name,
@@ -208,11 +213,10 @@ class Running:
 
         def make() -> Bundle:
             # The gate guards the student; what int8 costs the teacher is for the report to show.
-            drop = settings.max_accuracy_drop if name == "student" else None
             export = ExportSettings(
                 precisions=settings.precisions,
                 opset=settings.opset,
-                max_accuracy_drop=drop,
+                max_accuracy_drop=settings.max_accuracy_drop if name == "student" else None,
                 examples=self.splits.validation,
                 further=further,
             )
@@ -228,9 +232,6 @@ class Running:
 
     def _rows(self) -> list[str]:
         return [*self.splits.learned_from, *drawn(self.recipe.data)]
-
-    def _labelled_rows(self) -> list[str]:
-        return [self.splits.train.sha256, self.splits.validation.sha256, *drawn(self.recipe.data)]
 
     def _counts_all_texts(self) -> bool:
         """Whether a control has to do with texts without labels: they say what is right, or which words are kept."""

@@ -1,6 +1,7 @@
 """The single trainings: a teacher alone, a student alone."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from kd_deploy.bundle import MANIFEST, Bundle, require_place
@@ -11,7 +12,7 @@ from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
 from kd_deploy.errors import RecipeError
 from kd_deploy.files import beside, locked
-from kd_deploy.pipeline.fingerprints import first_teacher, start, voices, written_out
+from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
@@ -34,9 +35,9 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
     require_place(output)
     processes.join()
     with locked(output):
-        job = _job(recipe.model_copy(update={"tasks": {}}), output)
+        job = _of_teacher(_job(recipe.model_copy(update={"tasks": {}}), output), output)
         made = make_teacher(job, output)
-        _forget(job)
+        _forget(output)
     return made
 
 
@@ -56,14 +57,14 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     with locked(output):
         job = _job(recipe, output)
         check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
-        teachers = {name: _teacher(job.of_task(name)) for name in job.heads}
+        teachers = {name: _teacher(_of_teacher(job.of_task(name), output)) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
-        _forget(job)
+        _forget(output)
     return made
 
 
 def _teacher(job: Job) -> Bundle:
-    # Kept in the work folder: a training that is taken up again does not fine-tune the teacher again.
+    # Kept until the student is there: what is changed about it does not have its teacher fine-tuned again.
     path = job.work / "teacher.bundle"
     made_before = (path / MANIFEST).is_file()
     processes.wait()  # all processes decide before one of them writes
@@ -74,22 +75,30 @@ def _job(recipe: Recipe, output: Path) -> Job:
     known = teacher_labels(recipe.teacher, recipe.task) if recipe.teacher else ()
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
-    inputs = [
-        written_out(recipe),
+    inputs: list[object] = [
+        written_out(recipe, without={"export", "benchmark", "report"}),
         *(one.learned_from for one in (splits, *further.values())),
         first_teacher(recipe.teacher),
         voices(recipe.teacher),
         *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
         start(recipe.student),
     ]
-    work = _work_folder(output) / fingerprint(inputs)[:16]
-    return Job(recipe=recipe, splits=splits, work=work, further=further)
+    return Job(recipe=recipe, splits=splits, work=_work(output, inputs), further=further)
+
+
+def _of_teacher(job: Job, output: Path) -> Job:
+    """The job as far as the teacher goes, which knows nothing of the student."""
+    return replace(job, work=_work(output, of_teacher(job.recipe, job.splits)))
+
+
+def _work(output: Path, inputs: list[object]) -> Path:
+    return _work_folder(output) / fingerprint(inputs)[:16]
 
 
 def _work_folder(output: Path) -> Path:
     return beside(output, ".{}.training")
 
 
-def _forget(job: Job) -> None:
+def _forget(output: Path) -> None:
     processes.wait()
-    shutil.rmtree(job.work.parent, ignore_errors=True)
+    shutil.rmtree(_work_folder(output), ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.trainer import DistillTrainer, train
 from kd_deploy.distill.training_arguments import training_arguments
 from kd_deploy.errors import TrainingError
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
 from kd_deploy.tasks.task import Examples
 from tests import tiny
+from tests.heard import Heard
 
 SETTINGS = tiny.SETTINGS.model_copy(update={"epochs": 3, "learning_rate": 2e-2})
 ROWS, STEPS = 160, 10  # rows in an epoch, batches in it
@@ -360,14 +363,29 @@ def steps_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_half_a_checkpoint_is_ignored(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("trainer_state.json", Path.unlink),
+        ("trainer_state.json", halve),
+        ("model.safetensors", halve),
+        ("optimizer.pt", halve),
+    ],
+)
+def test_half_a_checkpoint_is_ignored(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Callable[[Path], None]
+) -> None:
     with monkeypatch.context() as patch:
         stop_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             learn(student(checkpoint), checkpoint, tmp_path)
     (written,) = tmp_path.glob("checkpoint-*")
     shutil.copytree(written, tmp_path / "checkpoint-20")
-    (tmp_path / "checkpoint-20" / "trainer_state.json").unlink()
+    damage(tmp_path / "checkpoint-20" / name)
 
     steps = steps_of(monkeypatch)
     metrics = learn(student(checkpoint), checkpoint, tmp_path)
@@ -376,12 +394,41 @@ def test_half_a_checkpoint_is_ignored(checkpoint: Path, tmp_path: Path, monkeypa
     assert metrics["accuracy"] > 0.9
 
 
+def test_a_checkpoint_of_another_number_of_steps_is_ignored(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(student(checkpoint), checkpoint, tmp_path, epochs=1)
+
+    steps = steps_of(monkeypatch)
+    with reporting_to(heard := Heard()):
+        learn(student(checkpoint), checkpoint, tmp_path, epochs=2)
+
+    assert steps == list(range(2 * STEPS))
+    assert f"checkpoint-{STEPS} is of a training of {STEPS} steps, and this one takes {2 * STEPS}" in str(heard.said)
+
+
+def test_the_best_epoch_is_found_again_where_its_folder_was_moved(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.9, 0.5])
+    monkeypatch.setattr(trainer_module, "evaluate_model", lambda *_, **__: {"accuracy": next(scores, 0.9)})
+    best = student(checkpoint)
+    learn(best, checkpoint, tmp_path / "there", epochs=2)
+    (tmp_path / "there").rename(tmp_path / "here")
+
+    steps, again = steps_of(monkeypatch), student(checkpoint)
+    learn(again, checkpoint, tmp_path / "here", epochs=2)
+
+    assert steps == []
+    assert same_weights(again, best)
+
+
 def test_checkpoints_count_as_numbers_not_as_text(tmp_path: Path) -> None:
     for step in (8, 16, 120):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text('{"max_steps": 200}')
 
-    assert trainer_module.newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-120")
+    assert trainer_module.newest_checkpoint(tmp_path, steps=200) == tmp_path / "checkpoint-120"
 
 
 def test_the_best_epoch_is_kept(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
