@@ -269,6 +269,14 @@ def test_labels_are_not_to_be_had_of_texts_without() -> None:
             r"distill\.augment: texts that are made up have no labels",
         ),
         (
+            {"distill": {"samples": {"wrong": 0}, "objective": [{"term": "hard_labels"}]}},
+            r"distill\.samples: no teacher is asked where hard_labels are the whole objective",
+        ),
+        (
+            {"task": "fill-mask", "distill": {"top_k": 5, "objective": [{"term": "hard_labels"}]}},
+            r"distill\.top_k: no teacher is asked where hard_labels are the whole objective",
+        ),
+        (
             {"task": "sentence-similarity", "distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
             r"distill\.objective: hard_labels\.smoothing is for labels that are classes",
         ),
@@ -290,6 +298,7 @@ def test_what_would_say_nothing_is_refused(changes: dict[str, Any], message: str
         {"distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
         {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 1}], "fuse": "best_per_class"}},
         {"distill": {"augment": {}}},
+        {"distill": {"samples": {"wrong": 0}}},
     ],
 )
 def test_the_same_is_taken_where_it_counts(changes: dict[str, Any]) -> None:

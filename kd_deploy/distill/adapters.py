@@ -176,7 +176,7 @@ def _targets(model: nn.Module, body: nn.Module, *, which: Literal["attention", "
 
 
 def _tuner(model: nn.Module, settings: Adapter, *, targets: list[str], steps: int) -> Any:
-    peft = _peft()
+    peft = load_peft()
     shared: dict[str, Any] = {
         "target_modules": targets,
         "lora_alpha": settings.alpha,
@@ -197,7 +197,12 @@ def _tuner(model: nn.Module, settings: Adapter, *, targets: list[str], steps: in
     return peft.AdaLoraModel(model, config, NAME)
 
 
-def _peft() -> ModuleType:
+def load_peft() -> ModuleType:
+    """The package that puts adapters into models.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import peft  # loads for seconds: only where it is used
     except ImportError as error:

@@ -16,11 +16,12 @@ A {architecture} for {task} with {millions:.1f} million parameters, written by k
 |---|---|
 {classes}{tasks}| longest input | {max_length} tokens; {rest} |
 | teacher | {teacher} |
+| training rows | {data} |
 | objective | {objective} |
 | on validation | {metrics} |
 
 ## Use
-
+{before}
 ```python
 from kd_deploy import runtime
 
@@ -36,10 +37,14 @@ It was judged on data like its own; measure it on yours with `kd-deploy evaluate
 {limit}
 """
 
+BEFORE = """
+First its ONNX file, which needs no torch: `kd-deploy export PATH --onnx --quantize`. Then:
+"""
+
 
 def _rest_of(task: str) -> str:
     if task == text_generation.NAME:
-        return "longer prompts are refused"
+        return "a prompt may be longer, as far as the model has positions"
     cut = TASKS[task].LEVEL == "text" or task == text2text.NAME
     return "the rest is cut" if cut else "longer ones are read in pieces"
 
@@ -59,6 +64,8 @@ def model_card(manifest: Manifest, *, title: str) -> str:
         tasks="".join(_row_of(name, task) for name, task in manifest.tasks.items()),
         max_length=manifest.max_length,
         teacher=manifest.lineage.teacher or "none",
+        data=f"SHA-256 {manifest.lineage.data_sha256}" if manifest.lineage.data_sha256 else "none",
+        before="" if manifest.graphs else BEFORE,
         objective=", ".join(manifest.lineage.objective) or "none",
         metrics=_told(manifest.metrics),
         example='("a text", "another text")' if len(TASKS[manifest.task].INPUTS) > 1 else '"a text"',

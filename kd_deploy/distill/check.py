@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
-from kd_deploy.distill.adapters import check_adaptable
+from kd_deploy.distill.adapters import check_adaptable, load_peft
 from kd_deploy.distill.adopt import check_fits
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
 from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
+from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.parting import parting
+from kd_deploy.distill.precision import require_format
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.students.build import check_student, own_start
-from kd_deploy.distill.students.transformer import depth_of, student_config
+from kd_deploy.distill.students.first_words import check_narrower
+from kd_deploy.distill.students.transformer import depth_of, layer_list, student_config
 from kd_deploy.distill.students.writers import starts_fresh
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.distill.transfer import mask_in
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import Recipe, Teacher, TransformerStudent
+from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.tasks.encoding import open_tokenizer
 from kd_deploy.tasks.heads import MAIN, speaking_of
@@ -68,7 +71,8 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
 
     Raises:
         RecipeError: Layers, widths or terms that do not fit.
-        MissingExtraError: A tracker that is not installed.
+        MissingExtraError: A tracker, or peft, that is not installed.
+        TrainingError: A precision that this hardware does not have.
     """
     _check_one_process(recipe)
     tasks = {MAIN: recipe} | {name: recipe.of_task(name) for name in recipe.tasks}
@@ -82,9 +86,11 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
     check_filling(recipe)
     config = teacher_config(recipe)
     _check_adapters(recipe, config)
+    _check_two_passes(recipe, config)
     if config is None:
         return
     check_student(recipe.student, config, task=recipe.task)
+    _check_copied(recipe, recipe.student, config)
     start = own_start(recipe.student) or _first_teacher(recipe)
     for name, task in tasks.items():
         with speaking_of(name):
@@ -96,6 +102,7 @@ def _check_alone(recipe: Recipe) -> None:
     for training in (recipe.teacher.finetune if recipe.teacher else None, *recipe.stages):
         if training:
             require_trackers(training)
+            require_format(training.precision)
     _check_lengths(recipe)
     _check_masks(recipe)
 
@@ -174,6 +181,7 @@ def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
     adapters = [stage.adapter for stage in recipe.stages if stage.adapter]
     if not adapters:
         return
+    load_peft()
     method = adapters[0].method
     if not isinstance(student, TransformerStudent):
         raise RecipeError(
@@ -193,6 +201,34 @@ def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
         )
     for adapter in adapters if config else ():
         check_adaptable(blank(config, task=recipe.task), adapter)
+
+
+def _check_copied(recipe: Recipe, student: Student, teacher: "PreTrainedConfig") -> None:
+    """Refuse to copy what models of the teacher's kind do not have: a list of layers, or word vectors as wide."""
+    if student.init != "teacher" or recipe.task in WRITING:
+        return
+    if isinstance(student, TransformerStudent):
+        if not _other_widths(recipe, student, teacher):
+            layer_list(blank(teacher, task=recipe.task))
+    elif student.embedding_size:
+        check_narrower(student.embedding_size, word_vectors(blank(teacher, task=recipe.task)).embedding_dim)
+
+
+def _check_two_passes(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
+    """Refuse to compare two passes with dropout of a student that has none: they would always agree."""
+    if not any(stage.active and stage.active.strategy == "disagreement" for stage in recipe.stages):
+        return
+    if isinstance(recipe.student, TransformerStudent):
+        config = expected_config(recipe.student, teacher, task=recipe.task)
+        fields = config.to_dict() if config else {"dropout": True}
+        rates = [value for name, value in fields.items() if "drop" in name]
+    else:
+        rates = [recipe.student.dropout]
+    if not any(rates):
+        raise RecipeError(
+            "distill.active.strategy: disagreement is between two passes with dropout, and the student has none",
+            hint="choose strategy: uncertainty",
+        )
 
 
 def _starts_at_random(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig | None") -> bool:

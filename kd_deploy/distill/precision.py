@@ -19,11 +19,20 @@ def choose_format(asked: Literal["auto", "fp32", "bf16"], model: nn.Module) -> F
     Raises:
         TrainingError: bf16 was asked for by name on hardware without it.
     """
-    if asked == "bf16" and not has_bf16():
-        raise TrainingError("precision bf16: this processor has no bfloat16 products", hint="leave precision at auto")
+    require_format(asked)
     if asked != "auto":
         return asked
     return "bf16" if has_bf16() and not is_ours(model) else "fp32"
+
+
+def require_format(asked: Literal["auto", "fp32", "bf16"]) -> None:
+    """Refuse what this hardware does not have.
+
+    Raises:
+        TrainingError: bf16 was asked for by name on hardware without it.
+    """
+    if asked == "bf16" and not has_bf16():
+        raise TrainingError("precision bf16: this processor has no bfloat16 products", hint="leave precision at auto")
 
 
 def has_bf16() -> bool:

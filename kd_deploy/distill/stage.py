@@ -11,7 +11,7 @@ def check_stage(settings: Distill, objective: Objective) -> None:
     """Refuse what a stage asks for and its terms cannot give.
 
     Raises:
-        RecipeError: `patience` or `active` beside terms that leave them nothing to go by.
+        RecipeError: `patience`, `samples` or `active` beside terms that leave them nothing to go by.
     """
     if settings.patience and not objective.answers:
         raise RecipeError(
@@ -23,6 +23,12 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         raise RecipeError(
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
             hint="leave focus out, and use soft_targets",
+        )
+    between = next((term.term for term in settings.objective if isinstance(term, Relational) and term.gamma), None)
+    if between and not settings.samples.all_count:
+        raise RecipeError(
+            f"distill.samples says how much each text counts, and {between} compares all texts of a batch by its gamma",
+            hint="set its gamma to 0, or leave samples out",
         )
     deeper = sorted(set(objective.teacher_names) - {LOGITS})
     if settings.active and deeper:

@@ -146,7 +146,10 @@ def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: En
     examples = splits.train
     if settings.texts == "unlabelled":
         if not texts:
-            raise RecipeError("distill.texts: unlabelled, but data.unlabeled names no texts", hint="name a file there")
+            raise RecipeError(
+                "distill.texts: unlabelled, but data.unlabeled has no text that is not in validation or test as well",
+                hint="name another file there",
+            )
         examples = replace(examples, inputs=(), targets=())
     return TrainingData(examples=examples, encoder=encoder, unlabeled=texts)
 

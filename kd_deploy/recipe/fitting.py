@@ -71,6 +71,12 @@ def _of_no_effect(recipe: Any) -> Iterator[tuple[str, str]]:
     if recipe.task not in OWN_LABELS and any(stage.augment and _by_labels_alone(stage) for stage in recipe.stages):
         why = "texts that are made up have no labels, and hard_labels alone learns from nothing else"
         yield "distill.augment", f"{why}: leave it out, or add soft_targets"
+    alone = [stage for stage in recipe.stages if _by_labels_alone(stage)]
+    nobody = "no teacher is asked where hard_labels are the whole objective: leave it out, or add soft_targets"
+    if not all(stage.samples.all_count for stage in alone):
+        yield "distill.samples", nobody
+    if any(stage.top_k for stage in alone):
+        yield "distill.top_k", nobody
     smoothed = any(getattr(term, "smoothing", 0) for stage in recipe.stages for term in stage.objective)
     if recipe.task in OBJECTIVES and smoothed:
         why = f"hard_labels.smoothing is for labels that are classes, and those of {recipe.task} are none"

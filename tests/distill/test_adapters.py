@@ -359,6 +359,8 @@ def test_without_peft_the_extra_is_named(model: nn.Module, monkeypatch: pytest.M
     with pytest.raises(MissingExtraError, match=r"distill\.adapter") as caught:
         with_adapters(model, Adapter(), steps=8)
     assert "kd-deploy[distill]" in caught.value.hint
+    with pytest.raises(MissingExtraError, match=r"distill\.adapter"):
+        check_recipe(recipe(PLAIN))
 
 
 ADAPTED: dict[str, Any] = {"adapter": {"method": "adalora"}}

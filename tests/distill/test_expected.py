@@ -9,7 +9,7 @@ from transformers import AlbertConfig, BertConfig, DebertaV2Config, DistilBertCo
 
 from kd_deploy.distill.check import check_recipe
 from kd_deploy.distill.expected import blank, shape_from
-from kd_deploy.errors import MissingExtraError, RecipeError
+from kd_deploy.errors import MissingExtraError, RecipeError, TrainingError
 from kd_deploy.recipe import Distill, Recipe
 from tests import tiny
 
@@ -86,6 +86,47 @@ def test_a_term_over_attention_that_cannot_be_read_is_refused_before_training(tm
     with pytest.raises(RecipeError, match=f"the term {term} reads attention, and that of a modernbert cannot be read"):
         check_recipe(recipe(folder, term))
     check_recipe(recipe(folder, "hidden"))
+
+
+def test_a_teacher_without_a_list_of_layers_is_refused_before_training(tmp_path: Path) -> None:
+    folder = tiny.write_checkpoint(tmp_path / "bert", tiny.single_label(32, seed=0), trained=False)
+    sizes = SIZES | {"embedding_size": 16, "vocab_size": 200, "architectures": ["AlbertForSequenceClassification"]}
+    AlbertConfig(**sizes, **MARKS).save_pretrained(folder)
+    vectors = {"architecture": "bilstm", "embedding_size": 24}
+
+    with pytest.raises(RecipeError, match="a AlbertForSequenceClassification has no list of 6 layers to copy from"):
+        check_recipe(recipe(folder, "soft_targets"))
+    with pytest.raises(RecipeError, match=r"student\.embedding_size 24 is more than the teacher's 16"):
+        check_recipe(recipe(folder, "soft_targets", student=vectors))
+    check_recipe(recipe(folder, "soft_targets", student=vectors | {"embedding_size": 16}))
+
+
+@pytest.mark.parametrize("student", [{"architecture": "static"}, {"architecture": "bilstm"}])
+def test_two_passes_without_dropout_are_refused_before_training(checkpoint: Path, student: dict[str, Any]) -> None:
+    asking = {"active": {"strategy": "disagreement", "budget": 20}}
+
+    with pytest.raises(RecipeError, match="disagreement is between two passes with dropout, and the student has none"):
+        check_recipe(recipe(checkpoint, "soft_targets", student=student | {"dropout": 0}, distill=asking))
+    check_recipe(recipe(checkpoint, "soft_targets", student=student, distill=asking))
+    check_recipe(recipe(checkpoint, "soft_targets", distill=asking))
+
+
+def test_classes_that_are_compared_over_a_batch_go_with_no_weights_of_texts(checkpoint: Path) -> None:
+    surest = {"samples": {"wrong": 0}}
+    rows = {"objective": [{"term": "relational", "gamma": 0}]}
+
+    with pytest.raises(RecipeError, match=r"distill\.samples .* and relational compares all texts of a batch"):
+        check_recipe(recipe(checkpoint, "relational", distill=surest))
+    check_recipe(recipe(checkpoint, "relational", distill=surest | rows))
+
+
+def test_a_precision_that_is_not_to_be_had_is_refused_before_training(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kd_deploy.distill.precision.has_bf16", lambda: False)
+
+    with pytest.raises(TrainingError, match="precision bf16: this processor has no bfloat16 products"):
+        check_recipe(recipe(checkpoint, "soft_targets", distill={"precision": "bf16"}))
 
 
 def unread(tmp_path: Path) -> Path:

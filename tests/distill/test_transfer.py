@@ -100,7 +100,7 @@ def test_a_stage_learns_from_the_texts_that_it_names(
 def test_texts_without_labels_that_are_not_there_are_asked_for(checkpoint: Path) -> None:
     splits = Splits(train=EXAMPLES, validation=EXAMPLES, test=None)
 
-    with pytest.raises(RecipeError, match=r"distill.texts: unlabelled, but data.unlabeled names no texts"):
+    with pytest.raises(RecipeError, match=r"distill.texts: unlabelled, but data.unlabeled has no text"):
         taught(checkpoint, splits, texts="unlabelled")
 
 

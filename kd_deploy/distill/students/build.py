@@ -12,12 +12,12 @@ from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
 from kd_deploy.distill.students.depth import copied_depths, same_widths
-from kd_deploy.distill.students.first_words import check_narrower, reduced, start_words
+from kd_deploy.distill.students.first_words import reduced, start_words
 from kd_deploy.distill.students.own import OwnStudent, is_ours
 from kd_deploy.distill.students.pooling import Embedder, embedder
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq
 from kd_deploy.distill.students.static import Static, StaticConfig
-from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config, width_of
+from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
 from kd_deploy.distill.students.writers import lstm_writer, starts_fresh, transformer_writer, writing_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
@@ -80,8 +80,6 @@ def check_student(settings: Student, teacher: "PreTrainedConfig", *, task: str) 
         RecipeError: As `build_student` would later.
     """
     if not isinstance(settings, TransformerStudent):
-        if settings.init == "teacher" and settings.embedding_size:
-            check_narrower(settings.embedding_size, width_of(teacher))
         return
     if own_start(settings):
         given = [name for name in SIZES if getattr(settings, name) is not None]

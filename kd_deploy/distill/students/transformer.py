@@ -87,7 +87,7 @@ def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]
     Raises:
         RecipeError: The widths differ, so that no weight fits.
     """
-    prefix = _layer_list(teacher)
+    prefix = layer_list(teacher)
     source = teacher.state_dict()
     wanted = student.state_dict()
     own, theirs = (int(_config_of(model).num_labels) for model in (student, teacher))
@@ -140,7 +140,12 @@ def _key(config: "PreTrainedConfig", candidates: tuple[str, ...]) -> str:
     )
 
 
-def _layer_list(model: nn.Module) -> str:
+def layer_list(model: nn.Module) -> str:
+    """What the names of the weights of its layers begin with.
+
+    Raises:
+        RecipeError: There is no list of as many modules as it has layers.
+    """
     depth = depth_of(model.config)
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
