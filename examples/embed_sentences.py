@@ -13,7 +13,8 @@ from kd_deploy import runtime
 bundle, file, question = sys.argv[1:]
 lines = Path(file).read_text(encoding="utf-8").splitlines()
 with runtime.load(bundle) as model:
-    first, *others = [answer.vector for answer in model.predict([question, *lines])]
-cosines = np.stack(others) @ first  # [lines]: the vectors have length 1
+    vectors = np.stack([answer.vector for answer in model.predict([question, *lines])])  # [1 + lines, H]
+vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # not every encoder gives vectors of length 1
+cosines = vectors[1:] @ vectors[0]  # [lines]
 for number in np.argsort(-cosines)[:3]:
     print(f"{cosines[number]:.3f}", lines[number], sep="\t")

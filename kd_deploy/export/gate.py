@@ -91,7 +91,7 @@ def quantize_within(
     sources_of_rows = ", ".join(limit.examples.source for limit in limits)
     raise GateError(
         f"int8 loses more than {limits[0].max_drop} on {sources_of_rows}, in every form tried: {'; '.join(steps)}",
-        hint="allow more with --max-accuracy-drop, or export fp32 alone",
+        hint="allow more in export.max_accuracy_drop (--max-accuracy-drop), or export fp32 alone",
     )
 
 

@@ -111,7 +111,7 @@ class WritingExport:
         assert limit is not None  # noqa: S101 - without one the first form is taken
         raise GateError(
             f"{precision} loses more than {limit.max_drop} on {limit.examples.source}: {'; '.join(steps)}",
-            hint="allow more with --max-accuracy-drop, or leave this precision out",
+            hint="allow more in export.max_accuracy_drop (--max-accuracy-drop), or leave this precision out",
         )
 
     def _form(
