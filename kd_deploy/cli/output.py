@@ -54,9 +54,10 @@ class Speaker:
             yield from self._told(items, description, total)
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import track
 
-        yield from track(items, description, total=total, console=Console(stderr=True), transient=True)
+        yield from track(items, escape(description), total=total, console=Console(stderr=True), transient=True)
 
     def _told(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
         begun = said = time.monotonic()
@@ -91,13 +92,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; as wide as it needs to be where stdout is no terminal."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for position, name in enumerate(columns):
-        made.add_column(name, justify="left" if position == 0 else "right", no_wrap=position == 0)
+        made.add_column(escape(name), justify="left" if position == 0 else "right", no_wrap=position == 0)
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(escape, row))
     console = Console() if sys.stdout.isatty() else Console(width=max(NARROW, sum(map(len, columns)) + 60))
     console.print(made)
 

@@ -163,20 +163,26 @@ def own_stdin() -> BinaryIO:
 
 
 def read_lines(stream: BinaryIO, task: "Task") -> "Iterator[TextInput]":
-    """An input from every line, empty ones too: a JSON object with the columns of the task, or a plain text.
+    """An input from every line: a JSON object with the columns of the task, or a plain text, an empty one too.
+
+    Blank lines among objects, or where a task reads pairs, are none, as in a file of rows.
 
     Raises:
         DataError: A line that is not UTF-8, that starts with a brace and is no object with a text, or that is a
             plain text where the task reads pairs.
     """
     names = input_names(task)
+    skipping = len(names) > 1
     for number, line in enumerate(stream, start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
         except UnicodeDecodeError as error:
             raise DataError(f"stdin line {number} is not UTF-8", hint="convert it first") from error
         if text.lstrip().startswith("{"):
+            skipping = True
             yield _object(text, number, task)
+        elif skipping and not text.strip():
+            continue
         elif len(names) == 1:
             yield text
         else:

@@ -105,7 +105,8 @@ def _parts(path: Path) -> dict[str, Path]:
 
 def files_of(graph: Path) -> list[Path]:
     """What a program needs on disk to answer with an .onnx model: its graphs, their weights, its tokenizer."""
-    files = [one for part in _parts(graph).values() for one in (part, data_beside(part))]
+    parts = _parts(graph).values()
+    files = [one for part in parts for one in (part, data_beside(part), part.with_name(f"{part.name}.data"))]
     return [one for one in (*files, *_found_beside(graph, "tokenizer.json")[:1]) if one.is_file()]
 
 

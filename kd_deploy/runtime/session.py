@@ -1,5 +1,7 @@
 """An ONNX graph that is open: providers by name, threads from the cgroup, no memory kept back."""
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +64,8 @@ class OrtRunner:
 def open_session(graph: Path, *, provider: str, threads: int | None) -> ort.InferenceSession:
     """The session of a graph; the arguments and the errors are those of OrtRunner."""
     wanted = find_provider(provider)
+    if wanted == f"CUDA{SUFFIX}":
+        _load_cuda()
     try:
         with freed_to_the_system():
             session = ort.InferenceSession(str(graph), session_options(threads), providers=[wanted])
@@ -74,9 +78,21 @@ def open_session(graph: Path, *, provider: str, threads: int | None) -> ort.Infe
     if started != wanted:
         raise BenchmarkError(
             f"{wanted} did not start, onnxruntime fell back to {started}",
-            hint="kd-deploy doctor shows what this machine has",
+            hint=_start_hint(provider),
         )
     return session
+
+
+def _load_cuda() -> None:
+    """Load CUDA and cuDNN as pip installs them, where the system's loader does not look."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find; whether it matters shows later
+        ort.preload_dlls()
+
+
+def _start_hint(provider: str) -> str:
+    if provider.lower() == "cuda":
+        return "pip install 'onnxruntime-gpu[cuda,cudnn]' brings CUDA and cuDNN; the driver is the system's"
+    return "kd-deploy doctor shows what this machine has"
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:

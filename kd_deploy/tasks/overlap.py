@@ -5,15 +5,16 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
+from kd_deploy.tasks.tagging import UNSPACED
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_WITHOUT_SPACES = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 def words_of(text: object) -> list[str]:
     """What is compared of a text: no case, punctuation or articles; of scripts without spaces each character."""
     plain = _ARTICLES.sub(" ", str(text).lower().translate(_NO_PUNCTUATION))
-    return _WITHOUT_SPACES.sub(r" \g<0> ", plain).split()
+    return UNSPACED.sub(r" \g<0> ", plain).split()
 
 
 def f1_of(left: Sequence[str], right: Sequence[str]) -> float:

@@ -1,5 +1,6 @@
 """Inputs in pieces that a model reads at once: the one road from texts to readings, in torch and in a graph alike."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
@@ -30,6 +31,13 @@ def single(inputs: Sequence[TextInput], *, task: str) -> list[str]:
     if pair is not None:
         raise UsageError(f"{task} takes single texts, not a pair such as {pair[0][:60]!r}", hint="join the two")
     return [str(one) for one in inputs]
+
+
+def with_accents(text: str, end: int) -> int:
+    """Where characters that end at `end` end with the marks on the last of them, which a tokenizer may have dropped."""
+    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return end
 
 
 def stacked(readings: Readings) -> NDArray[np.float32]:

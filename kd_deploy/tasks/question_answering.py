@@ -15,6 +15,7 @@ from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
 from kd_deploy.tasks.overlap import f1_of, words_of
+from kd_deploy.tasks.pieces import with_accents
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     UNKNOWN,
@@ -238,12 +239,11 @@ def _spans(reading: Reading) -> Iterator[tuple[tuple[int, int, str], float]]:
     piece, (before, places) = reading.piece, _context(reading.encoded)
     logits = reading.logits[before : before + len(places)].astype(np.float64)  # [n, 2]
     starts, ends = np.argsort(-logits, axis=0, kind="stable")[:BEST].T
-    more = ends - starts[:, None]  # tokens after the first, [starts, ends]
-    rows, columns = np.nonzero((more >= 0) & (more < MOST_TOKENS))
+    rows, columns = np.nonzero((ends >= starts[:, None]) & (ends < starts[:, None] + MOST_TOKENS))  # [starts, ends]
     firsts, lasts = starts[rows], ends[columns]
-    scores = logits[firsts, 0] + logits[lasts, 1]
-    for first, last, score in zip(firsts.tolist(), lasts.tolist(), scores.tolist(), strict=True):
-        start, end = places[first][0], places[last][1]
+    scores = (logits[firsts, 0] + logits[lasts, 1]).tolist()
+    for first, last, score in zip(firsts.tolist(), lasts.tolist(), scores, strict=True):
+        start, end = places[first][0], with_accents(piece.input[1], places[last][1])
         text = piece.input[1][start:end]
         start += len(text) - len(text.lstrip())  # some tokenizers count the space before a word as its first character
         if answer := text.strip():

@@ -118,10 +118,9 @@ def read_tags(table: Table, words: Sequence[Words]) -> tuple[Words, ...]:
 def joined(words: Sequence[Words]) -> list[tuple[str, tuple[tuple[int, int], ...]]]:
     """The text that each row of a table becomes, and the characters of each word in it.
 
-    A space goes between two words; none between two single characters where the table has single Chinese ones.
+    A space goes between two words; none between two single characters where the row has single Chinese ones.
     """
-    together = any(len(word) == 1 and UNSPACED.match(word) for row in words for word in row)
-    return [_joined(row, together=together) for row in words]
+    return [_joined(row) for row in words]
 
 
 def tokens_of(piece: Piece, encoded: Encoded) -> Tokens:
@@ -203,7 +202,8 @@ def tags_of_words(
     return np.where(token_starts[at] < ends, tags[at], over)
 
 
-def _joined(words: Words, *, together: bool) -> tuple[str, tuple[tuple[int, int], ...]]:
+def _joined(words: Words) -> tuple[str, tuple[tuple[int, int], ...]]:
+    together = any(len(word) == 1 and UNSPACED.match(word) for word in words)
     text, places = words[0], [(0, len(words[0]))]
     for before, word in pairwise(words):
         text += word if together and len(before) == len(word) == 1 else f" {word}"

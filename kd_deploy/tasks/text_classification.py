@@ -234,7 +234,7 @@ def _sigmoid(logits: Sequence[float]) -> list[float]:
 
 def _ordered(names: set[str]) -> tuple[str, ...]:
     if all(name.isdecimal() for name in names):
-        return tuple(sorted(names, key=int))
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 

@@ -12,6 +12,7 @@ from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks import tagging
 from kd_deploy.tasks.columns import few, texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
+from kd_deploy.tasks.pieces import with_accents
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
     NO_DECISION,
@@ -181,7 +182,7 @@ def answer(readings: Sequence[Reading], labels: LabelSpace) -> Entities:
     starts, ends, text = tokens.starts[firsts], np.maximum.reduceat(tokens.ends, firsts), tagging.text_of(readings)
     found = []
     for one in tagging.spans(of_words.argmax(axis=-1).tolist(), labels.names):
-        start, end = int(starts[one.first]), int(ends[one.last])
+        start, end = int(starts[one.first]), with_accents(text, int(ends[one.last]))
         score = float(scores[one.first : one.last + 1].mean())
         found.append(Entity(one.type, text[start:end], start, end, score))
     return Entities(tuple(found))

@@ -52,3 +52,12 @@ def test_work_that_stops_early_says_nothing_more(
         del steps
 
     assert capsys.readouterr().err == ""
+
+
+def test_names_with_brackets_stand_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(["name", "in [s]"], [["runs[v2]/student", "[/y]"]])
+
+    shown = capsys.readouterr().out
+    assert "runs[v2]/student" in shown
+    assert "[/y]" in shown
+    assert "in [s]" in shown

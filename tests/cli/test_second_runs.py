@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from kd_deploy.cli.predict import read_lines
 from kd_deploy.data.reading import read_table
 from kd_deploy.distill import job
 from kd_deploy.errors import ExportError, UsageError
+from kd_deploy.manifest import TaskName
 from kd_deploy.pipeline import running
 from kd_deploy.report import html
 from kd_deploy.tasks.registry import TASKS
@@ -216,6 +218,20 @@ def test_half_a_character_in_json_is_a_question_mark(tmp_path: Path) -> None:
     typed = list(read_lines(io.BytesIO(rows.read_bytes()), TASKS["text-classification"]))
 
     assert list(read) == typed == ["a ? parcel", "a \N{GRINNING FACE} parcel"]
+
+
+@pytest.mark.parametrize(
+    ("task", "lines", "read"),
+    [
+        ("text-classification", ["one", "", "two"], ["one", "", "two"]),
+        ("text-classification", ['{"text": "one"}', "", '{"text": "two"}', ""], ["one", "two"]),
+        ("question-answering", ['{"question": "a", "context": "b"}', " ", ""], [("a", "b")]),
+    ],
+)
+def test_blank_lines_are_texts_among_texts_alone(task: TaskName, lines: list[str], read: list[Any]) -> None:
+    stream = io.BytesIO("".join(f"{line}\n" for line in lines).encode())
+
+    assert list(read_lines(stream, TASKS[task])) == read
 
 
 def test_a_teacher_that_does_not_export_does_not_end_a_run(

@@ -12,6 +12,7 @@ from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks import question_answering as task
 from kd_deploy.tasks.encoding import Encoder
+from kd_deploy.tasks.pieces import with_accents
 from kd_deploy.tasks.question_answering import Answer
 from kd_deploy.tasks.task import UNKNOWN, Accepted, Examples, LabelSpace, Piece, Reading, Task
 
@@ -234,6 +235,16 @@ def test_the_space_before_a_word_is_no_part_of_an_answer() -> None:
     (found,) = task.answers([[moved]], LABELS)
 
     assert (found.text, found.start, found.end) == ("Bo in Rome", 8, 18)
+
+
+def test_marks_that_a_tokenizer_drops_are_part_of_an_answer() -> None:
+    context = "Rene\u0301 lives in पुणे, ❤\ufe0f it."
+    for word in ("Rene\u0301", "पुणे", "❤\ufe0f"):
+        start = context.index(word)
+        bare = start + len(word) - 1  # where the token of a tokenizer without accents ends
+
+        assert with_accents(context, bare) == start + len(word)
+    assert with_accents(context, 6) == 6
 
 
 def test_no_answer_is_an_empty_text() -> None:

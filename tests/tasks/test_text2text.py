@@ -159,6 +159,22 @@ def test_scores_are_those_of_all_rows_together() -> None:
     assert text2text.main_metric(given) in scores
 
 
+@pytest.mark.parametrize(
+    ("targets", "metric"),
+    [
+        (("a man walks home", "two dogs run far away", "no"), "bleu"),
+        (("drei vier", "a man walks home", "zwei"), "chrf"),
+        (("我今天去了北京博物馆", "他也去了"), "chrf"),
+    ],
+)
+def test_texts_too_short_for_its_n_grams_are_not_judged_by_bleu(targets: tuple[str, ...], metric: str) -> None:
+    given = examples(*targets)
+    found = text2text.metrics(text2text.statistics(targets, text2text.references(given), LABELS))
+
+    assert text2text.main_metric(given) == metric
+    assert found[metric] == 1
+
+
 def test_what_is_written_as_wanted_scores_one() -> None:
     targets = examples("a man walks his dog", "two dogs run far away").targets
 

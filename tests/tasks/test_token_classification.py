@@ -115,7 +115,13 @@ def test_single_chinese_characters_are_joined_without_spaces() -> None:
 
 
 @pytest.mark.parametrize(
-    "tokens", [[["a", "b"], ["c"]], [["北京", "a"], ["c"]], [["Ada", "北", "slept"], ["北京", "北"]]]
+    "tokens",
+    [
+        [["a", "b"], ["c"]],
+        [["北京", "a"], ["c"]],
+        [["Ada", "北", "slept"], ["北京", "北"]],
+        [["group", "A", "B", "won"], ["北京", "北"]],  # another row's characters have nothing to do with it
+    ],
 )
 def test_other_words_are_joined_by_spaces(tokens: list[list[str]]) -> None:
     assert task.read_inputs(table(tokens=tokens)) == tuple(" ".join(row) for row in tokens)
