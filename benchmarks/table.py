@@ -145,15 +145,15 @@ def of_training(result: Mapping[str, Any]) -> str:
 
 
 def of_tasks(result: Mapping[str, Any]) -> str:
-    """Teacher and int8 student of every run of tasks.json, side by side."""
-    head = ["recipe", "metric", "teacher", "student, torch", "student, int8", "÷ teacher", "× as fast", "MB"]
+    """Teacher, control and student of every run of tasks.json, side by side."""
+    head = ["recipe", "metric", "teacher", "labels alone", "student", "int8", "÷ teacher", "× as fast", "MB"]
     lines = [f"| {' | '.join(head)} |", "|---|---" + "|--:" * (len(head) - 2) + "|"]
     for name, report in result["reports"].items():
         metric, of = report["main_metric"], {one["name"]: one for one in report["targets"]}
         compared = next(one for one in report["comparison"] if one["target"] == "student-int8")
-        qualities = [f"{of[one]['quality'][metric]:.4f}" for one in ("teacher", "student", "student-int8")]
+        qualities = [_quality(of.get(one), metric) for one in ("teacher", "control", "student", "student-int8")]
         size = f"{of['student-int8']['size_bytes'] / 1e6:.1f}"
-        ratios = [f"{compared['retained']:.3f}", f"{compared['speedup']:.1f}"]
+        ratios = [_ratio(compared, "retained", digits=3), _ratio(compared, "speedup", digits=1)]
         lines.append(f"| {' | '.join([f'`{name}`', metric, *qualities, *ratios, size])} |")
     return "\n".join(lines)
 
