@@ -123,7 +123,9 @@ def _export_with_optimum(checkpoint: Path, target: Path, *, task: Task, opset: i
     try:
         from optimum.exporters.onnx import main_export
     except (ImportError, RuntimeError) as error:
-        raise MissingExtraError("--backend optimum", extra="optimum") from error
+        missing = MissingExtraError("--backend optimum", extra="optimum")
+        missing.hint += ", in an environment of its own: optimum asks for an older transformers"
+        raise missing from error
     # Aside, never beside the target: optimum writes a config and a tokenizer of its own next to the graph.
     with tempfile.TemporaryDirectory(prefix="kd-deploy-") as aside:
         try:

@@ -79,13 +79,14 @@ def aims(
 
 
 def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...]:
-    """For every text minus the log-probability of its tokens in nats, their number, its characters; then those said.
+    """For every text minus the log-probability of its tokens in nats, their number and characters; then those said.
 
-    The aims are those of training but for the end mark, which is left out. The first token of a text counts only
-    where the tokenizer puts a mark before it: there is nothing else to tell it from.
+    The aims are those of training but for the end mark, which is left out. The first token of a text counts, and its
+    characters do, only where the tokenizer puts a mark before it: there is nothing else to tell it from.
     """
     return tuple(
-        _prediction(reading, characters=len(str(one))) for reading, one in zip(readings, examples.inputs, strict=True)
+        _prediction(reading, characters=len(str(one)) - _given(reading[0].encoded))
+        for reading, one in zip(readings, examples.inputs, strict=True)
     )
 
 
@@ -189,6 +190,15 @@ def _own_tokens(encoded: Encoded) -> tuple[int, int]:
         return 0, len(encoded)
     own = [token for token, word in enumerate(encoded.places.words) if word is not None]
     return (own[0], own[-1] + 1) if own else (0, 0)
+
+
+def _given(encoded: Encoded) -> int:
+    """The characters of a text's first token, where no mark before it tells it."""
+    first, stop = _own_tokens(encoded)
+    if first or not stop or encoded.places is None:
+        return 0
+    begin, end = encoded.places.characters[0]
+    return end - begin
 
 
 def _prediction(reading: Sequence[Reading], *, characters: int) -> Prediction:

@@ -163,15 +163,17 @@ def test_what_is_scored_is_what_is_learned_but_for_the_end(kind: str) -> None:
     for row, (surprise, count, characters, *said) in enumerate(predicted(given, found)):
         by_hand, tokens = 0.0, []
         for one in found[row]:
-            places = [place for place, aim in enumerate(next(learned)) if aim != NO_DECISION]
-            tokens += [(one, place) for place in places]
+            tokens += [(one, place) for place, aim in enumerate(next(learned)) if aim != NO_DECISION]
         tokens.pop()  # the end mark
         wanted = [aim for each in aims(given.some([row]), chosen) for aim in each if aim != NO_DECISION][:-1]
         for (one, place), aim in zip(tokens, wanted, strict=True):
             by_hand -= log_softmax(one.logits)[place, aim]
         assert surprise == pytest.approx(by_hand, rel=1e-5)
         assert count == len(tokens)
-        assert characters == len(given.inputs[row])
+        places = found[row][0].encoded.places
+        assert places is not None
+        begin, end = (0, 0) if places.words[0] is None else places.characters[0]  # a mark before the text, or none
+        assert characters == len(given.inputs[row]) - (end - begin)
         assert said == [float(one.logits[place].argmax()) for one, place in tokens]
 
 
@@ -195,7 +197,10 @@ def test_a_model_that_knows_nothing_wavers_between_all_entries(level: float) -> 
     found = predicted(given, flat)
 
     assert scores(found)["perplexity"] == pytest.approx(entries)
-    tokens, characters = sum(one[1] for one in found), sum(len(one) for one in given.inputs)
+    unasked = [reading[0].encoded.places.characters[0] for reading in flat if reading[0].encoded.places]
+    assert [begin for begin, _ in unasked] == [0, 0]  # nothing tells a first token, and its characters cost nothing
+    tokens = sum(one[1] for one in found)
+    characters = sum(len(one) for one in given.inputs) - sum(end for _, end in unasked)
     assert scores(found)["bits_per_character"] == pytest.approx(math.log2(entries) * tokens / characters)
 
 
