@@ -111,6 +111,11 @@ def _records(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, lis
             ) from error
         if record is None:
             return
+        if delimiter == "\t" and any("\t" in one and "\n" in one for one in record):
+            raise DataError(
+                f"{source} line {start} starts a quoted field that goes over tabs and line ends",
+                hint="where a text begins with a quote of its own, double it and quote the whole field",
+            )
         if record:
             yield start, record
 

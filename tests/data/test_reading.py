@@ -179,6 +179,10 @@ TEXT_FAULTS = {
     "checksum.jsonl.gz": (gzip.compress(JSONL.encode())[:-8] + b"\0" * 8, "is broken gzip after line 2"),
     "more.csv": (b"text,label\na,b\nc,d,e\n", "line 3 has 3 fields, the header has 2"),
     "fewer.csv": (b"text,label\na,b\nc\n", "line 3 has 1 field, the header has 2"),
+    "quoted.tsv": (
+        b'text\tlabel\n"Oh dear\tneg\nfine film"\tpos\n',
+        "line 2 starts a quoted field that goes over tabs and line ends",
+    ),
     "more.tsv": (b"text\tlabel\na\tb\tc\n", "line 2 has 3 fields, the header has 2"),
     "after.csv": (b'text,label\n"a\n\nb",c\nd\n', "line 5 has 1 field"),
     "open.csv": (b'text,label\na,b\n"c,d\ne,f\n', "line 3 starts a record that cannot be read"),
