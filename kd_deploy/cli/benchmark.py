@@ -11,7 +11,7 @@ from kd_deploy.cli.run import command_line
 from kd_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from kd_deploy.measurement import Benchmarked
+    from kd_deploy.measurement import Benchmarked, Measured
     from kd_deploy.recipe import Benchmark
 
 
@@ -19,6 +19,7 @@ def command(
     models: Annotated[
         list[str], typer.Argument(help="BUNDLE, BUNDLE:int8, BUNDLE:torch, a checkpoint, an .onnx file.")
     ],
+    against: Annotated[str | None, typer.Option(help="The teacher, to be measured with them and compared.")] = None,
     batch_sizes: Annotated[str, typer.Option(help="Separated by commas.")] = "1,8",
     sequence_lengths: Annotated[str, typer.Option(help="Separated by commas, in tokens.")] = "16,128",
     providers: Annotated[str, typer.Option(help="cpu, cuda, or others that are here, separated by commas.")] = "cpu",
@@ -41,7 +42,10 @@ def command(
 
     if output:
         require_file_place(output)
-    targets = [resolve(one, name=one) for one in models]
+    if against in models:
+        raise UsageError(f"{against} is named twice", hint="leave it out before --against")
+    targets = [resolve(against, role="teacher", name=against)] if against else []
+    targets += [resolve(one, name=one) for one in models]
     specs = [
         target.spec(provider=provider, threads=count, must_run=True)
         for provider in settings.providers
@@ -64,6 +68,7 @@ def show(made: "Benchmarked", *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(measurement_store.as_document(made)))
         return
+    teacher = next((one for one in made.targets if one.target.role == "teacher"), None)
     rows = [
         (
             one.target.name,
@@ -71,6 +76,7 @@ def show(made: "Benchmarked", *, as_json: bool) -> None:
             str(one.threads),
             f"{one.end_to_end.timing.percentile_ms(50):.2f}" if one.end_to_end else "-",
             f"{one.end_to_end.timing.percentile_ms(99):.2f}" if one.end_to_end else "-",
+            *([_speedup(one, made)] if teacher else []),
             f"{one.throughput.texts_per_s:.0f}" if one.throughput else "-",
             f"{one.size_bytes / 1e6:.1f}",
             f"{one.memory.peak_rss_bytes / 2**20:.0f}" if one.memory else "-",
@@ -78,9 +84,20 @@ def show(made: "Benchmarked", *, as_json: bool) -> None:
         )
         for one in made.targets
     ]
-    columns = ("model", "provider", "threads", "p50 ms", "p99 ms", "texts/s", "size MB", "peak MiB", "start ms")
-    table(columns, rows)
+    ratio = ["× as fast"] if teacher else []
+    table(
+        ("model", "provider", "threads", "p50 ms", "p99 ms", *ratio, "texts/s", "size MB", "peak MiB", "start ms"), rows
+    )
     typer.echo("p50 and p99: from a text to its answer, one at a time")
+
+
+def _speedup(one: "Measured", made: "Benchmarked") -> str:
+    """How many times as fast as the teacher it answers, at the same place; nothing for the teacher itself."""
+    place = (one.provider, one.threads)
+    teacher = next((x for x in made.targets if x.target.role == "teacher" and (x.provider, x.threads) == place), None)
+    if teacher is None or teacher is one or not (one.end_to_end and teacher.end_to_end):
+        return ""
+    return f"{teacher.end_to_end.timing.percentile_ms(50) / one.end_to_end.timing.percentile_ms(50):.1f}"
 
 
 def _settings(batch_sizes: str, lengths: str, providers: str, threads: str, rounds: int) -> "Benchmark":

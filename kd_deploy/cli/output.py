@@ -25,6 +25,7 @@ Overrides = Annotated[
 Columns = Annotated[str | None, typer.Option("--columns", help="Where the file has other names: text=mail,label=kind.")]
 TaskName = Annotated[str, typer.Option("--task", help="Which task of a model that has several; inspect lists them.")]
 NARROW = 100
+BETWEEN = 3  # columns of a table
 SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -91,6 +92,7 @@ def emit(value: dict[str, Any], *, as_json: bool, lines: Sequence[str] = ()) -> 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout; as wide as it needs to be where stdout is no terminal."""
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -100,7 +102,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         made.add_column(escape(name), justify="left" if position == 0 else "right", no_wrap=position == 0)
     for row in rows:
         made.add_row(*map(escape, row))
-    console = Console() if sys.stdout.isatty() else Console(width=max(NARROW, sum(map(len, columns)) + 60))
+    needed = sum(max(map(cell_len, cells)) + BETWEEN for cells in zip(columns, *rows, strict=True))
+    console = Console() if sys.stdout.isatty() else Console(width=max(NARROW, needed))
     console.print(made)
 
 

@@ -270,6 +270,22 @@ def test_benchmark_writes_raw_samples_and_report_reads_them(ran: Path, cli: Cli,
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.json", "report.md"}
 
 
+def test_a_benchmark_against_a_teacher_is_a_comparison(ran: Path, cli: Cli, tmp_path: Path) -> None:
+    raw, few = tmp_path / "benchmark.json", ("--rounds", 1, "--sequence-lengths", 8, "--batch-sizes", 1)
+    student, teacher = ran / "student", f"{ran / 'teacher'}:torch"
+
+    outcome = cli("benchmark", student, "--against", teacher, *few, "--output", raw)
+
+    assert outcome.code == 0, outcome.err
+    assert "× as fast" in outcome.out
+    assert cli("report", raw, "--output", tmp_path / "report", "--formats", "json").code == 0
+    (compared,) = read_json(tmp_path / "report" / "report.json")["comparison"]
+    assert (compared["target"], compared["against"]) == (str(student), teacher)
+    assert compared["speedup"] > 0
+    assert compared["retained"] is None
+    assert cli("benchmark", teacher, "--against", teacher, *few).code == 2
+
+
 def test_a_report_on_a_run_holds_it_against_its_own_gates(ran: Path, cli: Cli, tmp_path: Path) -> None:
     copied = shutil.copytree(ran, tmp_path / "copied")
     told, resolved = read_json(copied / "report.json"), copied / "recipe.resolved.yaml"
