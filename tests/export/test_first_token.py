@@ -11,31 +11,9 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.torch_runner import TorchRunner
 from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
-from kd_deploy.export.graph import export_graph
 from kd_deploy.export.quantize import fuse
-from kd_deploy.runtime.loading import open_encoder
 from kd_deploy.runtime.session import OrtRunner
-from kd_deploy.tasks import text_classification
-
-
-def shapes_of(bundle: Bundle) -> parity.Shapes:
-    encoder = open_encoder(bundle)
-    size = encoder.tokenizer.get_vocab_size()
-    return parity.Shapes(vocabulary_size=size, max_length=encoder.max_length, pad_id=encoder.pad_id)
-
-
-@pytest.fixture
-def plain(bert: Bundle, tmp_path: Path) -> Path:
-    target = tmp_path / "plain.onnx"
-    export_graph(
-        load_model(bert.path),
-        target,
-        inputs=bert.manifest.inputs,
-        task=text_classification,
-        opset=17,
-        checkpoint=bert.path,
-    )
-    return target
+from tests.export.conftest import shapes_of
 
 
 @pytest.mark.parametrize("fused", [False, True])

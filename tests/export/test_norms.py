@@ -14,12 +14,10 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.torch_runner import TorchRunner
 from kd_deploy.export import parity
 from kd_deploy.export.first_token import keep_first_token
-from kd_deploy.export.graph import export_graph
 from kd_deploy.export.norms import vectorise_norms
 from kd_deploy.export.quantize import fuse
-from kd_deploy.runtime.loading import open_encoder
 from kd_deploy.runtime.session import OrtRunner
-from kd_deploy.tasks import text_classification
+from tests.export.conftest import shapes_of
 
 WIDTH = 24
 
@@ -73,16 +71,10 @@ def test_one_that_gives_its_sum_as_well_is_left() -> None:
     assert [node.op_type for node in model.graph.node] == ["SkipLayerNormalization"]
 
 
-def test_a_classifier_keeps_its_answers_and_the_norms_of_its_first_token(bert: Bundle, tmp_path: Path) -> None:
-    plain, fused, made = (tmp_path / f"{name}.onnx" for name in ("plain", "fused", "made"))
-    export_graph(
-        load_model(bert.path),
-        plain,
-        inputs=bert.manifest.inputs,
-        task=text_classification,
-        opset=17,
-        checkpoint=bert.path,
-    )
+def test_a_classifier_keeps_its_answers_and_the_norms_of_its_first_token(
+    bert: Bundle, plain: Path, tmp_path: Path
+) -> None:
+    fused, made = tmp_path / "fused.onnx", tmp_path / "made.onnx"
     assert fuse(plain, fused, model_type="bert", heads=4, width=32)
     model = onnx.load(fused)
     keep_first_token(model)
@@ -91,11 +83,7 @@ def test_a_classifier_keeps_its_answers_and_the_norms_of_its_first_token(bert: B
     changed = vectorise_norms(model)
 
     onnx.save(model, made)
-    encoder = open_encoder(bert)
-    shapes = parity.Shapes(
-        vocabulary_size=encoder.tokenizer.get_vocab_size(), max_length=encoder.max_length, pad_id=encoder.pad_id
-    )
-    found = parity.compare(TorchRunner(load_model(bert.path)), OrtRunner(made), shapes)
+    found = parity.compare(TorchRunner(load_model(bert.path)), OrtRunner(made), shapes_of(bert))
     counts = Counter(node.op_type for node in model.graph.node)
     assert changed == counts["InstanceNormalization"] == norms - 2  # the last layer's two are of one token
     assert counts["SkipLayerNormalization"] == 2
