@@ -113,8 +113,13 @@ def _previous(folder: Path) -> Path:
 
 def _take(stream: IO[str], lock: Path) -> bool:
     # The file may have been removed by its last holder after we opened it: a lock on it holds nothing.
-    import fcntl  # POSIX alone; the runtime reads this module's hashes elsewhere too
-
+    try:
+        import fcntl
+    except ModuleNotFoundError as error:  # the runtime reads this module's hashes there too
+        raise UsageError(
+            "training, exporting and measuring need a POSIX system",
+            hint="take Linux, or WSL on Windows",
+        ) from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.fstat(stream.fileno()).st_ino == lock.stat().st_ino

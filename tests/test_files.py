@@ -269,3 +269,10 @@ def test_what_a_link_stands_for_is_replaced_and_the_link_stays(old: Path, tmp_pa
     assert link.is_symlink()
     assert (old / "file").read_text() == "newer"
     assert names(tmp_path) == {"student", "link"}
+
+
+def test_a_system_without_its_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+
+    with pytest.raises(UsageError, match="POSIX"), locked(tmp_path / "student"):
+        pass

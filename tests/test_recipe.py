@@ -228,6 +228,12 @@ def test_a_section_left_out_has_its_defaults() -> None:
     assert isinstance(Recipe.of(MINIMAL | {"student": {"architecture": "bilstm"}}).student, BilstmStudent)
 
 
+def test_a_provider_may_be_written_as_onnxruntime_does() -> None:
+    recipe = Recipe.of({"version": 1, "task": "fill-mask", "benchmark": {"providers": ["CPU", "CUDAExecutionProvider"]}})
+
+    assert recipe.benchmark.providers == ("cpu", "cuda")
+
+
 def test_a_further_task_is_a_recipe_by_itself() -> None:
     document = yaml.safe_load(FULL) | {
         "tasks": {"topic": {"data": {"train": "t.jsonl", "seed": 3}, "teacher": {"model": "other"}, "weight": 0.5}}

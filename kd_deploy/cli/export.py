@@ -41,6 +41,8 @@ def command(
         raise UsageError(f"there is no backend {backend!r}", hint=f"choose one of: {', '.join(BACKENDS)}")
     if max_accuracy_drop is not None and data is None:
         raise UsageError("--max-accuracy-drop has no rows to measure on", hint="add --data FILE")
+    if max_accuracy_drop is not None and precisions == ["fp32"]:
+        raise UsageError("--max-accuracy-drop limits what int8 costs, and none is written", hint="add --quantize")
     if bundle == DEFAULT and not Path(bundle).exists():
         raise BundleError(f"there is no bundle ./{bundle}", hint="kd-deploy distill writes it; or name another one")
     from kd_deploy.pipeline.export import export_model

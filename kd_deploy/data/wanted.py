@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from kd_deploy.errors import DataError
 
 
+SEPARATORS = ",;\t|"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """A source, and the columns to read from it: the task's name of each, and the source's own."""
@@ -41,6 +44,11 @@ class Wanted:
 
     def _missing(self, task: str, name: str, there: Sequence[str], place: str) -> DataError:
         called = repr(name) if name == task else f"{name!r} (the task's {task!r})"
+        if len(there) == 1 and any(mark in there[0] for mark in SEPARATORS):
+            return DataError(
+                f"{place} has no column {called}; its one column is {there[0]!r}",
+                hint="save it with commas between the columns, or with tabs as .tsv",
+            )
         known = ", ".join(repr(other) for other in there) or "none"
         near = [*difflib.get_close_matches(name, there, n=1), *difflib.get_close_matches(task, there, n=1)]
         guess = f"did you mean {near[0]!r}? set" if near else "set"

@@ -15,6 +15,7 @@ from kd_deploy.tasks.registry import main_metric, scores, task_of
 from kd_deploy.tasks.task import Examples
 
 SENSITIVITY_ROWS = 64
+ROUNDING = 1e-9  # a loss of exactly the limit is one that it allows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,7 @@ class Limit:
 
     def allows(self, drop: float) -> bool:
         """Whether so much may be lost."""
-        return self.max_drop is None or drop <= self.max_drop
+        return self.max_drop is None or drop <= self.max_drop + ROUNDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

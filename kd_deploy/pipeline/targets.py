@@ -7,6 +7,7 @@ from typing import Literal
 from kd_deploy.benchmark.targets import JSON, Factory, TargetSpec
 from kd_deploy.bundle import MANIFEST, PRECISIONS, Bundle
 from kd_deploy.errors import BenchmarkError, BundleError, UsageError
+from kd_deploy.files import absolute
 from kd_deploy.measurement import Role, TargetName
 from kd_deploy.pipeline.fingerprints import signature
 from kd_deploy.runtime.loading import load
@@ -69,7 +70,7 @@ class Target:
         return signature(Bundle.open(self.path), precision=None if self.name.runtime == TORCH else self.name.precision)
 
     def _factory(self, provider: str, threads: int) -> Factory:
-        path = str(self.path.resolve())
+        path = str(absolute(self.path))  # a hub's links lead to files without suffix or company
         how: dict[str, JSON] = {"provider": provider, "threads": threads}
         arguments: dict[str, JSON]
         if self.name.runtime == TORCH:

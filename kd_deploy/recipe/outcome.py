@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from kd_deploy.recipe.section import PositiveInt, Section
 
 Precision = Literal["fp32", "int8", "int4"]
+# By its short name, which torch has too: CPUExecutionProvider is cpu.
+Provider = Annotated[str, AfterValidator(lambda name: name.lower().removesuffix("executionprovider"))]
 
 
 class Export(Section):
@@ -22,7 +24,7 @@ class Export(Section):
 class Benchmark(Section):
     """What to measure."""
 
-    providers: Annotated[tuple[str, ...], Field(min_length=1)] = ("cpu",)
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1)] = ("cpu",)
     threads: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1,)
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (1, 8)
     sequence_lengths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (16, 128)

@@ -33,11 +33,10 @@ def resampled_scores(evaluation: Evaluation, *, settings: Bootstrap = SETTINGS) 
     targets = [one for one in evaluation.targets if 0 < len(one.predictions) == rows]
     if not targets:
         return {}
-    drawn = list(_draws(rows, settings))
     scores = {}
     for one in targets:
         statistics = task.statistics(one.predictions, evaluation.references, labels)  # [N, K]
-        worth = [task.metrics(statistics, counts)[evaluation.main_metric] for counts in drawn]
+        worth = [task.metrics(statistics, counts)[evaluation.main_metric] for counts in _draws(rows, settings)]
         scores[one.target.name] = np.array(worth)
     return scores
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from kd_deploy.bundle import DECODER, ENCODER, MANIFEST, WHOLE, Bundle, data_beside
 from kd_deploy.errors import BundleError
+from kd_deploy.files import absolute
 from kd_deploy.runtime.generation.graphs import open_decoder
 from kd_deploy.runtime.loading import GENERATION, heads_of, length_in, load, open_encoder, over_decoder, positions_in
 from kd_deploy.runtime.predictor import Predictor
@@ -128,5 +129,5 @@ def _beside(graph: Path, name: str) -> Path:
 
 
 def _found_beside(graph: Path, name: str) -> list[Path]:
-    beside = (folder / name for folder in (graph.parent, graph.parent.parent))
+    beside = (folder / name for folder in absolute(graph).parents[:2])
     return [one for one in beside if one.is_file()]

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from reprlib import repr as brief
 
 import numpy as np
 
@@ -58,6 +59,11 @@ def few(names: Sequence[str], *, most: int = 8) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def is_missing(value: object) -> bool:
+    """Whether a cell holds nothing: null, no text, or NaN, as pandas writes it."""
+    return value is None or value == "" or value != value  # noqa: PLR0124 - NaN is the one value unlike itself
+
+
 def _several(table: Table, row: int) -> tuple[str, ...]:
     value = table.columns["labels"][row]
     if isinstance(value, str):
@@ -67,7 +73,13 @@ def _several(table: Table, row: int) -> tuple[str, ...]:
             f"{table.place(row)}: labels is {value!r}, not a list of classes",
             hint=f"write a JSON list, or names joined by {SEPARATOR}",
         )
-    return tuple(dict.fromkeys(_label(table, one, row) for one in value))
+    names = [_label(table, one, row) for one in value]
+    if len(names) > len(set(names)) and not {*names} - {"0", "1"}:
+        raise DataError(
+            f"{table.place(row)}: labels is {brief(value)}, which says no or yes of every class",
+            hint='list the classes of the row by their names, as in ["sport", "travel"]',
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def _written_out(cell: str, *, place: str) -> list[object]:
@@ -95,7 +107,7 @@ def list_in(cell: str) -> list[object] | None:
 
 
 def _label(table: Table, value: object, row: int) -> str:
-    if value is None or value == "" or value != value:  # noqa: PLR0124 - NaN is the one value unlike itself
+    if is_missing(value):
         raise DataError(f"{table.place(row)}: label is null", hint="correct or remove the row")
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)

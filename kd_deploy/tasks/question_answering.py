@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, UsageError
-from kd_deploy.tasks.columns import texts
+from kd_deploy.tasks.columns import is_missing, texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
 from kd_deploy.tasks.overlap import f1_of, words_of
 from kd_deploy.tasks.pieces import with_accents
@@ -168,7 +168,7 @@ def _given(table: Table, row: int) -> list[tuple[str, object]]:
     else:
         raise DataError(f"{table.source} has no column answers or answer", hint=_HINT)
     for text, _ in pairs:
-        if not isinstance(text, str):
+        if not isinstance(text, str) and ("answers" in table.columns or not is_missing(text)):
             raise DataError(f"{table.place(row)}: the answer {brief(text)} is not a text", hint=_HINT)
     return [(text, start) for text, start in pairs if isinstance(text, str) and text.strip()]
 
@@ -186,11 +186,11 @@ def _listed(value: object, place: str) -> list[tuple[object, object]]:
 
 def _located(text: str, start: object, *, context: str, place: str) -> int:
     """The character at which an answer begins."""
-    if start is None or start == "":
+    if is_missing(start):
         start = context.find(text)
         if start < 0:
             raise DataError(f"{place}: the answer {brief(text)} is nowhere in the context", hint="copy it from there")
-    written = str(start)
+    written = str(start).removesuffix(".0")  # pandas makes floats of a column with gaps
     if not written.removeprefix("-").isdecimal():
         raise DataError(f"{place}: start is {start!r}, not the number of a character", hint=_HINT)
     there = context[int(written) :][: len(text)] if written.isdecimal() else ""

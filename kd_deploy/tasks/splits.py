@@ -18,6 +18,7 @@ from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
 HELD_BACK = 0.1
+MOST_VECTORS = 2000  # texts without scores that are held back: more would cost memory, and say no more
 NAME_A_FILE = "add rows, or name a file in data.validation"
 RAISE_THE_SHARE = "raise its share in data.split, or add rows"
 # After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
@@ -45,7 +46,7 @@ class Splits:
 
 
 def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) -> Splits:
-    """Read all splits; a tenth of train is held back where validation is left out.
+    """Read all splits; a tenth of train is held back where validation is left out, of texts without scores 2,000 at most.
 
     Args:
         data: The data section of a recipe.
@@ -66,7 +67,8 @@ def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) ->
     if data.split is not None:
         train, validation, test = _three(train, data.split, seed=data.seed)
     elif data.validation is None:
-        train, validation = _hold_back(train, share=HELD_BACK, seed=data.seed)
+        share = HELD_BACK if train.answered else min(HELD_BACK, MOST_VECTORS / len(train))
+        train, validation = _hold_back(train, share=share, seed=data.seed)
     else:
         validation = task.read_examples(read(data, data.validation, task=task, split="validation"), labels)
     for other in (validation, *((test,) if test else ())):

@@ -390,6 +390,8 @@ def test_an_accuracy_gate_that_says_no_leaves_the_bundle_as_it_was(
 def test_export_and_data_options_that_do_not_fit(ran: Path, cli: Cli) -> None:
     assert cli("export", ran / "student", "--no-onnx").code == 2
     assert cli("export", ran / "student", "--max-accuracy-drop", 0.1).code == 2
+    unlimited = cli("export", ran / "student", "--max-accuracy-drop", 0.1, "--data", "rows.jsonl")
+    assert (unlimited.code, "--quantize" in unlimited.err) == (2, True)
     assert cli("export", ran / "student", "--backend", "tea").code == 2
     assert cli("export", ran / "student", "--precision", "int3").code == 2
     assert cli("export", ran / "nothing").code == 8

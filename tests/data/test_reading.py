@@ -190,6 +190,8 @@ TEXT_FAULTS = {
     "nul.csv": (b"text,label\na,b\nc\0,d\n", "line 3 holds a NUL byte"),
     "lacks.csv": (b"text,lable\na,b\n", "lacks.csv has no column 'label'; its columns: 'text', 'lable'"),
     "twice.csv": (b"text,label,text\na,b,c\n", "twice.csv has the column 'text' twice"),
+    "semicolons.csv": (b"text;label\na;b\n", "semicolons.csv has no column 'text'; its one column is 'text;label'"),
+    "commas.tsv": (b"text,label\na,b\n", "commas.tsv has no column 'text'; its one column is 'text,label'"),
     "lacks.jsonl": (JSONL.encode() + b'{"text": "a"}\n', "line 3 has no column 'label'; its columns: 'text'"),
     "rows.txt": (b"text\n", "has an ending that is not read"),
     "rows": (b"text\n", "has an ending that is not read"),

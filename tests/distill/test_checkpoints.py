@@ -272,6 +272,16 @@ def test_what_we_write_says_what_other_loaders_need(request: pytest.FixtureReque
     assert not [path for path in bundle.path.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
 
 
+def test_how_a_tokenizer_treats_spaces_is_kept(copy: Path, tmp_path: Path) -> None:
+    change(copy, "tokenizer_config.json", add_prefix_space=True, trim_offsets=False)
+    (tmp_path / "saved").mkdir()
+
+    save_model(load_model(copy), tmp_path / "saved", labels=tiny.SINGLE, max_length=9, tokenizer_from=copy)
+
+    written = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert (written["add_prefix_space"], written["trim_offsets"]) == (True, False)
+
+
 @pytest.mark.parametrize("stated", ["TokenizersBackend", "PreTrainedTokenizer", "BertTokenizerFast", None])
 def test_a_tokenizer_class_is_always_an_architectures_own(copy: Path, tmp_path: Path, stated: str | None) -> None:
     change(copy, "tokenizer_config.json", tokenizer_class=stated)

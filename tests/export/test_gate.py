@@ -78,6 +78,14 @@ def test_the_first_plan_is_taken_where_it_is_good_enough(tmp_path: Path, tried: 
     assert (found.metric, found.drop) == (pytest.approx(0.9), pytest.approx(0.1))
 
 
+@pytest.mark.parametrize(("reference", "found"), [(0.95, 0.94), (0.83, 0.82), (0.5, 0.49)])
+def test_a_loss_of_exactly_the_limit_is_allowed(reference: float, found: float) -> None:
+    limit = Limit(examples=ROWS, reference=reference, max_drop=0.01)
+
+    assert limit.allows(limit.drop(found))
+    assert not limit.allows(limit.drop(found - 0.001))
+
+
 def test_a_plan_that_loses_too_much_is_followed_by_a_more_careful_one(tmp_path: Path, tried: list[str]) -> None:
     found = within(tmp_path / "int8", lambda what: {"fused 0": 0.2, "fused 1": 0.6}.get(what, 1.0))
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -54,6 +54,26 @@ def test_a_score_that_is_no_number_can_be_kept(tmp_path: Path, monkeypatch: pyte
 
     assert found.targets[0].quality == {"spearman": 0.5, "perplexity": None}
     assert measurement_store.load(tmp_path / "evaluation.json", Evaluation) == found
+
+
+def test_texts_without_scores_are_compared_on_so_many() -> None:
+    inputs = tuple(f"text {row}" for row in range(2 * module.VECTORS + 1))
+    space = LabelSpace(task="sentence-embedding", names=(), problem_type="regression")
+    rows = replace(ROWS, inputs=inputs, targets=(None,) * len(inputs), labels=space)
+    asked: list[Any] = []
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Any]:
+        yield SimpleNamespace(
+            labels=space, predictions=lambda part: (asked.extend(part.inputs), ((1.0, 0.0),) * len(part))[1]
+        )
+
+    name = TargetName(name="teacher", role="teacher", runtime="torch", precision="fp32")
+    target = SimpleNamespace(name=name, path=Path("teacher"), open=opened)
+    found = evaluate([cast("Any", target)], rows, split="validation", name="texts")
+
+    assert (found.data.n, len(found.references), found.targets[0].quality) == (2000, 2000, {"cosine": 1.0})
+    assert (asked[0], asked[-1]) == (inputs[0], inputs[-3])  # from all over the file
 
 
 def test_answers_that_are_no_numbers_are_a_fault_of_the_model() -> None:

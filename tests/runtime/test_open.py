@@ -5,7 +5,7 @@ import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from kd_deploy import runtime
 from kd_deploy.bundle import Bundle
 from kd_deploy.errors import BundleError
 from kd_deploy.machine import Machine
+from kd_deploy.pipeline.targets import resolve
 from kd_deploy.runtime import loading
 from kd_deploy.runtime.generation.sessions import Graph
 from kd_deploy.runtime.open import files_of, open_bundle, open_onnx
@@ -54,6 +55,27 @@ def test_a_graph_beside_its_tokenizer_answers_like_its_bundle(bert: Bundle, loos
 
 def test_the_tokenizer_may_lie_one_folder_up(bert: Bundle) -> None:
     with open_onnx(str(bert.path / "onnx" / "model.onnx"), 24, "cpu", None) as model:
+        np.testing.assert_allclose(model.logits(TEXTS), expected(bert), atol=1e-5)
+
+
+def test_the_folder_of_the_graph_may_be_where_one_stands(bert: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bert.path / "onnx")
+
+    with open_onnx("model.onnx", 24, "cpu", None) as model:
+        np.testing.assert_allclose(model.logits(TEXTS), expected(bert), atol=1e-5)
+
+
+def test_a_graph_that_is_a_link_as_in_the_hubs_cache_is_measured_beside_its_tokenizer(
+    bert: Bundle, loose: Path, tmp_path: Path
+) -> None:
+    blob = tmp_path / "blobs" / "0a1b2c"
+    blob.parent.mkdir()
+    (loose / "model.onnx").rename(blob)
+    (loose / "model.onnx").symlink_to(blob)
+
+    factory = resolve(str(loose / "model.onnx")).spec(provider="cpu", threads=1, must_run=True).factory
+
+    with open_onnx(**cast("Any", factory.arguments)) as model:
         np.testing.assert_allclose(model.logits(TEXTS), expected(bert), atol=1e-5)
 
 

@@ -122,6 +122,12 @@ def test_answers_are_plain_columns() -> None:
     assert read(answer=["Rome"]).targets == (Accepted(("Rome",), (14,)),)
 
 
+def test_columns_with_gaps_are_read_as_pandas_writes_them() -> None:
+    found = read(answer=["Bo", "Bo", None, math.nan], start=[21.0, "21.0", math.nan, None])
+
+    assert found.targets == (*[Accepted(("Bo",), (21,))] * 2, *[Accepted((), ())] * 2)
+
+
 def test_an_input_is_the_question_and_its_context() -> None:
     assert read(answer=["Bo"]).inputs == task.read_inputs(table(context=[CONTEXT])) == (("Who", CONTEXT),)
 
@@ -143,7 +149,7 @@ FAULTS: dict[str, tuple[dict[str, Sequence[object]], str]] = {
     "a start that is a fraction": ({"answer": ["Bo"], "start": [8.5]}, "line 1: start is 8.5, not the number"),
     "a start that is a word": ({"answer": ["Bo"], "start": ["8th"]}, "line 1: start is '8th', not the number"),
     "a start that is true": ({"answer": ["Bo"], "start": [True]}, "line 1: start is True, not the number"),
-    "an answer that is null": ({"answer": ["Bo", None]}, "line 2: the answer None is not a text"),
+    "an answer that is null": ({"answers": [[{"text": None}]]}, "line 1: the answer None is not a text"),
     "an answer that is a number": ({"answers": [[{"text": 3}]]}, "line 1: the answer 3 is not a text"),
     "answers that are null": ({"answers": [[], None]}, "line 2: answers is None, not a list of answers"),
     "answers that are a text": ({"answers": ["Bo"]}, "line 1: answers is 'Bo', not a list of answers"),

@@ -34,6 +34,14 @@ def test_a_tenth_of_train_is_held_back(tmp_path: Path) -> None:
     assert splits.validation.inputs != read(data.model_copy(update={"seed": 1})).validation.inputs
 
 
+def test_of_texts_without_scores_no_more_are_held_back_than_say_enough(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text\n" + "".join(f"text {row}\n" for row in range(21_000)))
+
+    splits = read_splits(Data(train=str(tmp_path / "train.csv")), task=sentence_embedding)
+
+    assert (len(splits.train), len(splits.validation)) == (19_000, 2_000)
+
+
 def test_each_class_is_held_back_in_its_share(tmp_path: Path) -> None:
     labels = ["rare"] * 10 + ["usual"] * 30 + ["often"] * 60
     rows = [{"text": f"text {row}", "label": label} for row, label in enumerate(labels)]
