@@ -18,6 +18,8 @@ from tokenizers import Tokenizer
 Written = tuple[str, list[int]]  # a text and its tokens
 Write = Callable[[str, int], Written]  # for a text, with so many new tokens at most
 
+STARTS = ("decoder_start_token_id", "forced_bos_token_id")  # a text begins with one of them, or with both
+
 
 def open_language_model(folder: Path, suffix: str = "") -> Write:
     """What goes on with a prompt: model.onnx, which takes keys and values of all tokens read so far."""
@@ -66,10 +68,10 @@ def open_lstm_pair(folder: Path, suffix: str = "") -> Write:
         ids = np.array([tokenizer.encode(source).ids], dtype=np.int64)
         mask = np.ones_like(ids)
         states, *state = encoder.run(["last_hidden_state", *presents], {"input_ids": ids, "attention_mask": mask})
-        new, token = list[int](), config["decoder_start_token_id"]
+        new, given = list[int](), [config[name] for name in STARTS if name in config]
         while len(new) < new_tokens:
             feeds = {
-                "input_ids": np.array([[token]], dtype=np.int64),  # [batch, new]
+                "input_ids": np.array([given], dtype=np.int64),  # [batch, new]
                 "encoder_attention_mask": mask,  # [batch, source]
                 "encoder_hidden_states": states,  # [batch, source, width]
                 **dict(zip(pasts, state, strict=True)),
@@ -79,6 +81,7 @@ def open_lstm_pair(folder: Path, suffix: str = "") -> Write:
             if token == config["eos_token_id"]:
                 break
             new.append(token)
+            given = [token]
         return tokenizer.decode(new), new
 
     return write

@@ -30,7 +30,7 @@ def check_checkpoint(folder: Path) -> dict[str, Any]:
     if not list(folder.glob("*.safetensors")):
         pickles = [path.name for path in folder.iterdir() if path.suffix in PICKLES]
         held = f"holds its weights as pickle ({pickles[0]})" if pickles else "holds no model.safetensors"
-        raise BundleError(f"{folder} {held}", hint="where you trust it, open it with transformers and save_pretrained it")
+        raise BundleError(f"{folder} {held}", hint="if you trust it, open it with transformers and save_pretrained it")
     for name in BESIDE:  # they are read late, and then all is trained
         read_settings(folder / name)
     return config

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from kd_deploy.errors import DataError
 
-
 SEPARATORS = ",;\t|"
 
 

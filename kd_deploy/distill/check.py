@@ -10,11 +10,11 @@ from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.adapters import check_adaptable, load_peft
 from kd_deploy.distill.adopt import check_fits
+from kd_deploy.distill.check_tokens import check_entries, check_tokens, first_teacher
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
 from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
 from kd_deploy.distill.observe import word_vectors
-from kd_deploy.distill.parting import parting
 from kd_deploy.distill.precision import require_format
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.students.build import check_student, own_start
@@ -22,13 +22,10 @@ from kd_deploy.distill.students.first_words import check_narrower
 from kd_deploy.distill.students.transformer import depth_of, layer_list, student_config
 from kd_deploy.distill.students.writers import starts_fresh
 from kd_deploy.distill.terms import Ground, build_objective
-from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.training_arguments import require_trackers
-from kd_deploy.distill.transfer import mask_in
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
-from kd_deploy.tasks.encoding import open_tokenizer
 from kd_deploy.tasks.heads import MAIN, speaking_of
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.task import LabelSpace
@@ -79,10 +76,10 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
     for name, task in tasks.items():
         with speaking_of(name):
             _check_alone(task)
-            first = None if name == MAIN else _first_teacher(task)  # the main task's is opened before it is trained
+            first = None if name == MAIN else first_teacher(task)  # the main task's is opened before it is trained
             if first is not None:
                 check_fits(first, max_length=task.data.max_length)
-    _check_entries(recipe)
+    check_entries(recipe)
     check_filling(recipe)
     config = teacher_config(recipe)
     _check_adapters(recipe, config)
@@ -91,7 +88,7 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
         return
     check_student(recipe.student, config, task=recipe.task)
     _check_copied(recipe, recipe.student, config)
-    start = own_start(recipe.student) or _first_teacher(recipe)
+    start = own_start(recipe.student) or first_teacher(recipe)
     for name, task in tasks.items():
         with speaking_of(name):
             _check_terms(task, config, start=start, labels=labels.get(name))
@@ -103,29 +100,7 @@ def _check_alone(recipe: Recipe) -> None:
         if training:
             require_trackers(training)
             require_format(training.precision)
-    _check_lengths(recipe)
-    _check_masks(recipe)
-
-
-def _first_teacher(recipe: Recipe) -> Path | None:
-    first = recipe.teacher.first if recipe.teacher else None
-    return None if first is None else find_model(first)
-
-
-def _check_lengths(recipe: Recipe) -> None:
-    """Refuse texts longer than one of the checkpoints has positions for."""
-    several = recipe.teacher.several if recipe.teacher else ()
-    start = own_start(recipe.student)
-    for folder in (*(find_model(one.model) for one in several), *((start,) if start else ())):
-        check_fits(folder, max_length=recipe.data.max_length)
-
-
-def _check_masks(recipe: Recipe) -> None:
-    """Refuse to mask words by a token that the teacher's tokenizer does not have."""
-    masking = next((stage.augment for stage in recipe.stages if stage.augment and stage.augment.mask), None)
-    folder = _first_teacher(recipe)
-    if masking and folder is not None:
-        mask_in(open_tokenizer(tokenizer_file(folder)), masking, checkpoint=folder)
+    check_tokens(recipe)
 
 
 def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None, labels: LabelSpace | None) -> None:
@@ -156,22 +131,6 @@ def _check_one_process(recipe: Recipe) -> None:
         raise RecipeError(
             f"tasks are learned together in one process, and a launcher started {processes.count()}",
             hint="start kd-deploy without torchrun or accelerate launch",
-        )
-
-
-def _check_entries(recipe: Recipe) -> None:
-    """Refuse a student whose vocabulary is not its teacher's where the teacher is to say its entries."""
-    start, first = own_start(recipe.student), recipe.teacher.first if recipe.teacher else None
-    if start is None or first is None or recipe.task not in ("fill-mask", *WRITING):
-        return
-    if all(term.term == "hard_labels" for stage in recipe.stages for term in stage.objective):
-        return
-    apart = parting(start, find_model(first))
-    if apart:
-        learns = "learn by distill.sequences and hard_labels alone, which compare texts"
-        raise RecipeError(
-            f"student.init {start} and teacher.model {first} have different vocabularies: {apart}",
-            hint=learns if recipe.task == "text2text" else "start from a checkpoint with the teacher's tokenizer",
         )
 
 
@@ -232,13 +191,14 @@ def _check_two_passes(recipe: Recipe, teacher: "PreTrainedConfig | None") -> Non
 
 
 def _starts_at_random(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig | None") -> bool:
-    if student.init in ("teacher", "random"):
-        return student.init == "random" or bool(teacher and _other_widths(recipe, student, teacher))
-    return False
+    if student.init != "teacher":
+        return student.init == "random"
+    untrained = recipe.teacher is not None and recipe.teacher.untrained
+    return untrained or bool(teacher and _other_widths(recipe, student, teacher))
 
 
 def _other_widths(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
     if recipe.task in WRITING:
         return starts_fresh(student, teacher)
-    as_deep = student.model_copy(update={"layers": depth_of(teacher)})
+    as_deep = student.model_copy(update={"layers": depth_of(teacher), "teacher_layers": None})
     return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())

@@ -21,13 +21,14 @@ from kd_deploy.distill.students.transformer import width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings, writer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
-from kd_deploy.tasks.registry import TASKS, writes
+from kd_deploy.tasks.registry import TASKS, task_of, writes
 from kd_deploy.tasks.task import LabelSpace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
+OF_HEADS = ("head", "classifier", "pair", "bigrams")  # what our own students have above the words and their states
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 
 
@@ -82,7 +83,7 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
     """
     with _loading(folder):
         if check_checkpoint(folder).get("model_type") in FAMILIES:
-            return _load_own(folder)
+            return _load_own(folder, labels)
         return _load_transformer(folder, labels)
 
 
@@ -192,9 +193,18 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
-def _load_own(folder: Path) -> nn.Module:
-    model = own_student(check_checkpoint(folder))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+def _load_own(folder: Path, labels: LabelSpace | None) -> nn.Module:
+    config, weights = check_checkpoint(folder), load_file(folder / "model.safetensors")
+    if labels is not None:  # as transformers does: what is of another size, or not there, is made anew
+        task = task_of(labels)
+        config |= label_fields(labels) | {"head": "vector" if task.ANSWERS == "vector" else task.LEVEL}
+    model = own_student(config)
+    if labels is not None:
+        for name, value in model.state_dict().items():
+            if name.startswith(OF_HEADS) and (name not in weights or weights[name].shape != value.shape):
+                weights[name] = value
+        weights = {name: weights[name] for name in model.state_dict()}
+    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -23,10 +23,11 @@ from kd_deploy.files import sha256_text, write_text
 from kd_deploy.generation import Generation
 from kd_deploy.recipe import Sequences
 from kd_deploy.runtime.generation.writer import Writer
+from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.registry import judged_by_what_is_written, task_of
 from kd_deploy.tasks.splits import Splits
 
-VERSION = 2  # of what is kept
+VERSION = 3  # of what is kept
 BLOCK = 1024  # sources whose texts are kept together
 TOKENS_AT_ONCE = 16384
 
@@ -52,25 +53,29 @@ def with_sequences(splits: Splits, teachers: Teachers, settings: Sequences | Non
     with processes.first_ahead():
         texts = written(teachers, sources, how, folder=cache_folder() / "sequences")
     kept = [(source, text) for source, text in zip(sources, texts, strict=True) if text is not None and text.strip()]
-    progress.say(f"the teacher wrote targets for {len(kept)} of {len(sources)} sources{_cut(texts, how)}")
+    progress.say(f"the teacher wrote targets for {len(kept)} of {len(sources)} sources{_cut(texts)}")
     if not kept:
         raise RecipeError(
-            f"none of the teacher's texts is a target{_cut(texts, how)}", hint="raise generation.max_new_tokens"
+            f"none of the teacher's texts is a target{_cut(texts)}",
+            hint="raise generation.max_new_tokens, and data.max_length with it",
         )
     pairs = [*kept, *(zip(train.inputs, train.targets, strict=True) if settings.targets == "both" else ())]
     inputs, targets = (tuple(part) for part in zip(*pairs, strict=True))
     return replace(splits, train=replace(train, inputs=inputs, targets=targets), unlabeled=())
 
 
-def _cut(texts: Sequence[str | None], how: Generation) -> str:
+def _cut(texts: Sequence[str | None]) -> str:
     count = texts.count(None)
-    return f"; {count} were not at their end after {how.max_new_tokens} tokens and are left out" if count else ""
+    if not count:
+        return ""
+    return f"; {count} did not end within generation.max_new_tokens and data.max_length and are left out"
 
 
 def written(teachers: Teachers, sources: Sequence[str], how: Generation, *, folder: Path) -> list[str | None]:
     """What the teacher writes for each source, from the folder where it has written it before.
 
-    None where it was not at the end when it had to stop: a student would learn to stop there.
+    None where it was not at the end when it had to stop, or is longer than a target may be: a student would learn to
+    stop there.
     """
     number_format = choose_format("auto", teachers.model)
     print_of = fingerprint(teachers.folder, max_length=teachers.max_length, number_format=number_format)
@@ -86,10 +91,15 @@ def written(teachers: Teachers, sources: Sequence[str], how: Generation, *, fold
     for block in progress.track(blocks, "the teacher writes", total=len(blocks)):
         with autocast(number_format, device):
             found = writer.write(block)
-        new = {keys[source]: one.text if one.ended else None for source, one in zip(block, found, strict=True)}
+        whole = (one.text if one.ended and _fits(one.text, encoder) else None for one in found)
+        new = {keys[source]: text for source, text in zip(block, whole, strict=True)}
         write_text(place / f"{sha256_text(json.dumps(block))[:16]}.json", json.dumps(new, ensure_ascii=False))
         texts |= new
     return [texts[keys[source]] for source in sources]
+
+
+def _fits(text: str, encoder: Encoder) -> bool:
+    return len(encoder.uncut.encode(text).ids) <= encoder.max_length
 
 
 def _kept(place: Path) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from kd_deploy.tasks.task import NO_DECISION
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 VERSION = 2
 LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
+BLOCK = 16384  # texts whose signals are kept together: no more are lost when a pass is broken off
 SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 
@@ -164,13 +166,12 @@ def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str
 
     The way to write is a config too: it says in which language a translation is.
     """
-    weights = [sha256_file(path) for path in sorted(checkpoint.glob("*.safetensors"))]
     writing = checkpoint / GENERATION_CONFIG
     parts = (checkpoint / MODULES, *sorted(checkpoint.glob(f"*/{CONFIG}")))  # how sentence vectors are pooled
     pooling = [sha256_file(path) for path in parts if path.is_file()]
     settings = {
         "version": VERSION,
-        "weights": weights,
+        "weights": [sha256_file(path) for path in sorted(checkpoint.glob("*.safetensors"))],
         "config": sha256_file(checkpoint / CONFIG),
         "tokenizer": sha256_file(tokenizer_file(checkpoint)),
         "max_length": max_length,
@@ -190,15 +191,31 @@ def _compute(
     *,
     chosen: Format,
 ) -> None:
-    """Ask the teacher once about all texts, and keep every signal as the batches come."""
+    """Ask the teacher once about all texts, and keep every signal as the blocks of texts come to their end."""
     keys, encoded = list(texts), encoder.encode_all(list(texts.values()))
-    lengths = [len(one) for one in encoded]
     was_training = teacher.training
     live = LiveTeacher(teacher.to(usual_device()), caches, chosen=chosen)
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(keys), BLOCK)]
+    for number, block in enumerate(blocks, start=1):
+        part = f", part {number} of {len(blocks)}" if len(blocks) > 1 else ""
+        asked = passes(teacher, encoder, encoded[block], progress=partial(_shown, part=part))
+        signals = ((batch, live.signal(arrays)) for batch, arrays in asked)
+        _keep(signals, keys[block], lengths=[len(one) for one in encoded[block]], caches=caches)
+    teacher.cpu().train(was_training)  # a GPU's memory is the student's
+
+
+def _keep(
+    signals: Iterable[tuple[list[int], Signal]],
+    keys: Sequence[bytes],
+    *,
+    lengths: Sequence[int],
+    caches: Mapping[str, SignalCache],
+) -> None:
+    """Write what was said, batch by batch, of texts of so many tokens."""
     with contextlib.ExitStack() as files:
         rows: dict[str, list[NDArray[np.generic]]] = {}
-        for batch, arrays in passes(teacher, encoder, encoded, progress=_shown):
-            for name, values in live.signal(arrays).items():
+        for batch, signal in signals:
+            for name, values in signal.items():
                 if name not in rows:
                     of_texts = values.dim() == 2  # noqa: PLR2004 - [B, C]
                     writing = caches[name].writing(
@@ -209,11 +226,10 @@ def _compute(
                     )
                     rows[name] = files.enter_context(writing)
                 _fill(rows[name], values.cpu().numpy(), batch)
-    teacher.cpu().train(was_training)  # a GPU's memory is the student's
 
 
-def _shown(batches: Sequence[list[int]]) -> Iterable[list[int]]:
-    return progress.track(batches, "asking the teacher", total=len(batches))
+def _shown(batches: Sequence[list[int]], *, part: str) -> Iterable[list[int]]:
+    return progress.track(batches, f"asking the teacher{part}", total=len(batches))
 
 
 def _fill(rows: Sequence[NDArray[np.generic]], values: NDArray[np.generic], batch: Sequence[int]) -> None:

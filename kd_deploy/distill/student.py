@@ -13,6 +13,7 @@ from kd_deploy.distill.asking import ask_in_rounds
 from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
+from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.sequences import with_sequences
 from kd_deploy.distill.stages import control_of, described
@@ -21,10 +22,11 @@ from kd_deploy.distill.students.build import build_student, own_start, usual_rat
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.teachers import Teachers, open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
-from kd_deploy.errors import DataError
+from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
+from kd_deploy.tasks.sentence_embedding import NAME as VECTORS
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import LabelSpace
 
@@ -49,6 +51,8 @@ class Subject:
     @property
     def taught_by(self) -> str | None:
         """Who teaches, by name."""
+        if self.teachers.remote:
+            return self.teachers.remote.name
         return ", ".join(voice.name for voice in self.teachers.voices) or self.teacher.manifest.lineage.teacher
 
 
@@ -81,16 +85,18 @@ def distill_student(
         labels=joint_labels(job.heads),
         seed=job.recipe.stages[0].seed,
     )
+    _require_comparable(student, main)
     if main.tokens.kept is not None:
         student = with_entries(student, main.tokens.kept)
-    rate = usual_rate(job.recipe.student, main.teachers.model, task=job.recipe.task)
+    untrained = bool(job.recipe.teacher and job.recipe.teacher.untrained)
+    rate = usual_rate(job.recipe.student, main.teachers.model, task=job.recipe.task, untrained=untrained)
     stages = tuple(
         stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
         for stage in job.recipe.stages
     )
     passed = _on_labels(job, student, subjects, stages) if control else _through_stages(job, student, subjects, stages)
     lineage = job.lineage(
-        teacher=None if control else teacher.path,
+        teacher=None if control or main.teachers.remote else teacher.path,  # what teaches on a server has no file here
         name=None if control else main.taught_by,
         settings=job.recipe.stages[-1],
         terms=("hard_labels",) if control else described(job.recipe.stages),
@@ -156,6 +162,20 @@ def _require_classes(teacher: Bundle, labels: LabelSpace) -> None:
         raise DataError(
             f"the teacher's classes are {list(teacher.manifest.labels)}, the data's {list(labels.names)}",
             hint="rename the labels to the teacher's, or add teacher.finetune",
+        )
+
+
+def _require_comparable(student: nn.Module, subject: Subject) -> None:
+    """Refuse vectors of another width than the teacher's where nothing but the teacher's could judge them."""
+    splits = subject.splits
+    judged = [one for one in (splits.validation, splits.test) if one is not None and one.labels.task == VECTORS]
+    alone = next((one for one in judged if not isinstance(one.targets[0], float)), None)
+    widths = [shape_of(model).vector_width for model in (student, subject.teachers.model)] if alone else [0]
+    if alone and len(set(widths)) > 1:
+        raise RecipeError(
+            f"{alone.source} has no scores, and the student's vectors of {widths[0]} numbers cannot be compared with "
+            f"the teacher's of {widths[1]}",
+            hint="leave the student's width out, or give data.validation and data.test with text, text_pair and score",
         )
 
 

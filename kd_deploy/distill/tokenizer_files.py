@@ -21,8 +21,8 @@ TOKENIZER_CLASSES = {
 }
 VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 KEPT_TOKENIZER_KEYS = (
-    "add_prefix_space", "bos_token", "clean_up_tokenization_spaces", "cls_token", "do_lower_case", "eos_token", "mask_token",
-    "model_input_names", "pad_token", "sep_token",
+    "add_prefix_space", "bos_token", "clean_up_tokenization_spaces", "cls_token", "do_lower_case", "eos_token",
+    "mask_token", "model_input_names", "pad_token", "sep_token",
     "strip_accents", "tokenize_chinese_chars", "trim_offsets", "unk_token",
 )  # fmt: skip
 

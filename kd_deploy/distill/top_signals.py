@@ -6,6 +6,7 @@ above that between the whole ones, and comes near it where the rest has little m
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format, usual_device
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.signal_cache import SignalCache, key_of
-from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
+from kd_deploy.distill.signals import BLOCK, ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.errors import RecipeError
 from kd_deploy.tasks.encoding import Encoder, batches_by_length
@@ -70,11 +71,13 @@ def _kept(
 ) -> Signals:
     chosen, count = choose_format("auto", teachers.model), caches.count
     missing = {key: row for row, key in enumerate(keys) if key not in caches}
-    if missing:
-        live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
-        collate = Collate(encoder, sorted({"attention_mask", *live.inputs}))
-        found = _computed(live, collate, [given[row] for row in missing.values()], count=count)
-        caches.keep(list(missing), [len(given[row]["target"]) for row in missing.values()], found)
+    live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
+    collate = Collate(encoder, sorted({"attention_mask", *live.inputs}))
+    for start in range(0, len(missing), BLOCK):
+        block = dict(itertools.islice(missing.items(), start, start + BLOCK))
+        rows = [given[row] for row in block.values()]
+        found = _computed(live, collate, rows, count=count)
+        caches.keep(list(block), [len(row["target"]) for row in rows], found)
     return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))
 
 

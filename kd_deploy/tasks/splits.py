@@ -46,7 +46,7 @@ class Splits:
 
 
 def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) -> Splits:
-    """Read all splits; a tenth of train is held back where validation is left out, of texts without scores 2,000 at most.
+    """Read all splits; where validation is left out a tenth of train is, of texts without scores 2,000 at most.
 
     Args:
         data: The data section of a recipe.

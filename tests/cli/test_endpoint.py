@@ -82,7 +82,9 @@ def test_the_second_run_asks_nothing(tmp_path: Path, server: Server, cli: Cli) -
 
     assert first.code == again.code == 0, first.err + again.err
     assert len(server.asked) == asked > 0
-    assert Bundle.open(tmp_path / "again").manifest.training[0].computed == 0
+    manifest = Bundle.open(tmp_path / "again").manifest
+    assert manifest.training[0].computed == 0
+    assert (manifest.lineage.teacher, manifest.lineage.teacher_sha256) == (f"sentiment at {server.url}", None)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,11 @@ from kd_deploy.distill.tokenizer_files import max_positions, pad_id_of, tokenize
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
 from kd_deploy.errors import BundleError
 from kd_deploy.recipe import ScratchModel
+from kd_deploy.tasks.task import LabelSpace
 from tests import tiny
+
+TAGS = LabelSpace(task="token-classification", names=("O", "B-X"), problem_type="single_label_classification")
+VECTORS = LabelSpace(task="sentence-embedding", names=(), problem_type="regression")
 
 
 @pytest.fixture
@@ -340,6 +344,22 @@ def test_a_bilstm_comes_back_as_it_was(bilstm_bundle: Bundle, tmp_path: Path) ->
     again = load_model(tmp_path).state_dict()
 
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+def test_a_bilstm_gets_a_new_head_for_other_labels(bilstm_bundle: Bundle) -> None:
+    old = load_model(bilstm_bundle.path).state_dict()
+
+    made = load_model(bilstm_bundle.path, labels=tiny.MULTI)
+    tagger = load_model(bilstm_bundle.path, labels=TAGS)
+
+    assert made.state_dict()["classifier.weight"].shape[0] == len(tiny.MULTI.names) != old["classifier.weight"].shape[0]
+    for model in (made, tagger):
+        for name in ("embedding.weight", "lstm.weight_hh_l0"):
+            assert torch.equal(model.state_dict()[name], old[name])
+    ids = torch.tensor([[1, 2, 3]])
+    assert tagger(ids, torch.ones_like(ids)).logits.shape == (1, 3, 2)
+    with pytest.raises(BundleError, match="no kd-bilstm has the head 'vector'"):
+        load_model(bilstm_bundle.path, labels=VECTORS)
 
 
 def test_a_head_without_weights_is_not_filled_with_random_numbers(checkpoint: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from kd_deploy.bundle import Bundle
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.sequences import with_sequences
 from kd_deploy.distill.teachers import Teachers
+from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError
 from kd_deploy.generation import Generation
 from kd_deploy.progress import reporting_to
@@ -89,11 +90,22 @@ def test_a_text_that_was_cut_is_no_target(splits: Splits, teachers: Teachers, bu
     cut = len(splits.train) + len(MORE) - len(wanted)
     assert 0 < cut < len(splits.train)
     assert list(found.train.targets) == wanted
-    assert any(f"{cut} were not at their end after 6 tokens and are left out" in one for one in heard.said)
+    assert any(f"{cut} did not end within generation.max_new_tokens" in one for one in heard.said)
+
+
+def test_a_text_that_is_longer_than_a_target_may_be_is_none(splits: Splits, teachers: Teachers) -> None:
+    sources = splits.train.inputs
+    encoder = open_encoder(teachers.folder, max_length=tiny_writers.LENGTH)
+    limit = min(len(encoder.encode(one)) for one in sources) + 1  # most sources are cut, and so are their targets
+
+    found = with_sequences(splits, replace(teachers, max_length=limit), Sequences(beams=1), generation=ROOM).train
+
+    assert 0 < len(found) < len(sources)
+    assert all(len(encoder.encode(str(one))) <= limit for one in found.targets)
 
 
 def test_where_all_are_cut_there_is_nothing_to_learn(splits: Splits, teachers: Teachers) -> None:
-    with pytest.raises(RecipeError, match="14 were not at their end after 1 tokens") as caught:
+    with pytest.raises(RecipeError, match=r"14 did not end within generation\.max_new_tokens") as caught:
         with_sequences(splits, teachers, Sequences(beams=1), generation=Generation(max_new_tokens=1))
     assert "generation.max_new_tokens" in caught.value.hint
 

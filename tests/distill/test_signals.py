@@ -91,6 +91,28 @@ def test_new_texts_alone_are_computed(ask: Asked) -> None:
     assert ask.about("new", *TEXTS[:2]).computed == 0
 
 
+def test_a_pass_that_is_broken_off_goes_on_where_it_was(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ask.about(*TEXTS, names=("logits", "hidden.0"))
+    shutil.rmtree(ask.cache / "signals")
+    ask.rows.clear()
+    monkeypatch.setattr(signals, "BLOCK", 2)
+
+    def breaks(_module: nn.Module, *_: object) -> None:
+        if sum(ask.rows) >= 2:
+            raise KeyboardInterrupt
+
+    hook = ask.model.register_forward_pre_hook(breaks)
+    with pytest.raises(KeyboardInterrupt):
+        ask.about(*TEXTS, names=("logits", "hidden.0"))
+    hook.remove()
+    again = ask.about(*TEXTS, names=("logits", "hidden.0"))
+
+    assert (again.computed, again.reused) == (2, 2)
+    np.testing.assert_allclose(again.logits, whole.logits, atol=2e-2)
+    for row, values in enumerate(whole.rows["hidden.0"]):
+        np.testing.assert_allclose(again.rows["hidden.0"][row], values, atol=2e-2)
+
+
 def test_duplicates_are_computed_once(ask: Asked) -> None:
     found = ask.about("a great film", "a dull story", "a great film")
 

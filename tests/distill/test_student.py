@@ -21,9 +21,11 @@ from kd_deploy.distill.students.build import check_student, usual_rate
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import BundleError, RecipeError, TrainingError
 from kd_deploy.manifest import told
+from kd_deploy.pipeline.train import distill
 from kd_deploy.recipe import BilstmStudent, Distill, Recipe, StaticStudent, TransformerStudent
+from kd_deploy.recipe.objective import SimilarityMatrix
 from kd_deploy.tasks.splits import Splits
-from tests import tiny
+from tests import tiny, tiny_tasks
 
 TRAIN, VALIDATION = tiny.single_label(48, seed=0), tiny.single_label(32, seed=1)
 UNLABELED = tiny.single_label(32, seed=2).inputs
@@ -206,6 +208,70 @@ def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:
 
     for rate, students in rates.items():
         assert [usual_rate(one, teacher, task="text-classification") for one in students] == [rate] * len(students)
+    assert usual_rate(TransformerStudent(layers=2), teacher, task="text-classification", untrained=True) == 5e-4
+
+
+UNTRAINED = {
+    "scratch": {"layers": 2, "hidden_size": 32, "attention_heads": 4, "vocabulary": 200},
+    "endpoint": {"url": "http://localhost:9", "protocol": "oip", "model": "far"},
+}
+
+
+@pytest.mark.parametrize(
+    ("distill", "message"),
+    [
+        ({"adapter": {"method": "lora"}}, "leaves the student's weights as they start, which is at random here"),
+        ({"augment": {"copies": 1}}, "replace goes by the teacher's word vectors, and those of teacher.scratch are"),
+    ],
+)
+def test_a_teacher_elsewhere_leaves_random_weights_to_start_from(distill: dict[str, Any], message: str) -> None:
+    document = {
+        "version": 1,
+        "task": "text-classification",
+        "teacher": UNTRAINED,
+        "student": {"architecture": "transformer", "layers": 1},
+        "distill": distill,
+    }
+
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(Recipe.of(document))
+
+
+def test_vectors_of_another_width_are_judged_by_scores_alone(tmp_path: Path) -> None:
+    recipe = tiny_tasks.recipe_of("sentence-embedding", "transformer", tmp_path)
+    student = TransformerStudent(layers=1, hidden_size=16, attention_heads=2)
+    settings = recipe.stages[0].model_copy(update={"objective": (SimilarityMatrix(term="similarity_matrix"),)})
+    narrower = recipe.model_copy(update={"student": student, "distill": settings})
+
+    with pytest.raises(RecipeError, match=r"validation\.jsonl has no scores, and the student's vectors of 16 numbers"):
+        distill(narrower, tmp_path / "made")
+
+
+def test_terms_over_layers_change_the_vectors_that_are_the_answer(tmp_path: Path) -> None:
+    recipe = tiny_tasks.recipe_of("sentence-embedding", "transformer", tmp_path)
+    settings = {"objective": (SimilarityMatrix(term="similarity_matrix"),), "patience": 1}
+
+    check_recipe(recipe.model_copy(update={"distill": recipe.stages[0].model_copy(update=settings)}))
+
+
+def test_a_bilstm_is_not_to_find_spans_where_nothing_tells_it_the_question(checkpoint: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "alike"))
+    document = {
+        "version": 1,
+        "task": "question-answering",
+        "teacher": {"model": str(folder), "finetune": {"epochs": 1}},
+        "data": {"max_length": tiny.MAX_LENGTH},
+        "student": {"architecture": "bilstm"},
+    }
+    check_recipe(Recipe.of(document))
+
+    text = (folder / "tokenizer.json").read_text()
+    (folder / "tokenizer.json").write_text(
+        text.replace('"type_id": 1', '"type_id": 0').replace('"type_id":1', '"type_id":0')
+    )
+
+    with pytest.raises(RecipeError, match="tells a question from its context by token_type_ids"):
+        check_recipe(Recipe.of(document))
 
 
 def test_a_checkpoint_to_start_from_is_held_against_the_terms_and_the_lengths(

@@ -50,7 +50,8 @@ def test_a_transformer_and_a_bilstm_answer_together(bert_bundle: Bundle, bilstm_
     expected = 0.25 * probabilities(bert_bundle.path) + 0.75 * probabilities(bilstm_bundle.path)
     np.testing.assert_allclose(np.exp(signals.logits), expected, atol=1e-5)
     assert set(signals.rows) == {"logits", "hidden.0"}
-    assert signals.computed == 2 * len(TEXTS)
+    assert (signals.computed, signals.reused) == (len(TEXTS), 0)
+    assert teachers.signals(TEXTS, names=("logits",)).reused == len(TEXTS)
 
 
 def test_classes_in_another_order_are_put_in_ours(bert_bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """How models that write are taught: what a decoder is given, what counts, where students start and where they go."""
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,13 +15,14 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from kd_deploy.distill import trainer as trainer_module
-from kd_deploy.distill.checkpoints import load_model
+from kd_deploy.distill.checkpoints import load_model, save_model
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import TEACHER, WRITTEN, Aim, Learner
 from kd_deploy.distill.observe import Shape, observe, shape_of
 from kd_deploy.distill.rows import Collate, Rows, TrainingData, before
 from kd_deploy.distill.signals import LiveTeacher
 from kd_deploy.distill.students.build import build_student
+from kd_deploy.distill.students.writers import lstm_writer
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.trainer import train
@@ -29,7 +32,7 @@ from kd_deploy.recipe.objective import Hidden
 from kd_deploy.tasks.encoding import Marks
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
-from kd_deploy.tasks.task import NO_DECISION
+from kd_deploy.tasks.task import NO_DECISION, LabelSpace
 from tests import tiny_writers
 from tests.runtime.generation.fakes import PAD, START, encoder_of
 from tests.runtime.generation.models import VOCABULARY, encoder_for, random_lstm, random_model
@@ -240,6 +243,23 @@ def test_a_term_over_layers_teaches_a_recurrent_decoder() -> None:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.getbasetemp()
+
+
+def test_an_lstm_begins_from_its_bundle_as_it_was_taught_to(base: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_writers.ran("bart", base) / "teacher", tmp_path / "teacher"))
+    config = json.loads((folder / "config.json").read_text()) | {"forced_bos_token_id": 7}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    (tmp_path / "made").mkdir()
+
+    student = lstm_writer(LstmStudent(architecture="lstm", hidden_size=8), vectors=torch.randn(367, 8), folder=folder)
+    labels = LabelSpace(task="text2text", names=TASKS["text2text"].NAMES or (), problem_type="regression")
+    save_model(student, tmp_path / "made", labels=labels, max_length=9, tokenizer_from=folder)
+
+    starts = open_encoder(folder, max_length=9).marks.starts
+    assert (len(starts), starts[1]) == (2, 7)
+    assert open_encoder(tmp_path / "made", max_length=9).marks.starts == starts
+    assert load_model(tmp_path / "made").sizes.forced_bos_token_id == 7  # type: ignore[union-attr]
 
 
 def recipe_of(kind: str, base: Path) -> Recipe:

@@ -116,8 +116,8 @@ FAULTS: dict[str, tuple[dict[str, Sequence[object]], str]] = {
     "labels that are null": ({"labels": [["x"], None]}, "line 3: labels is None, not a list"),
     "a null among labels": ({"labels": [["x"], ["y", None]]}, "line 3: label is null"),
     "a NaN among labels": ({"labels": [["x"], ["y", math.nan]]}, "line 3: label is null"),
-    "a yes or no for each class": ({"labels": [[1, 0], [0, 1, 0]]}, "line 3: labels is .0, 1, 0., which says no or yes"),
-    "the same from a CSV": ({"labels": ["[0.0, 1.0, 0.0]"]}, "line 2: labels is .0.0, 1.0, 0.0., which says no or yes"),
+    "a yes or no for each class": ({"labels": [[1, 0], [0, 1, 0]]}, "line 3: labels is .0, 1, 0., which says"),
+    "the same from a CSV": ({"labels": ["[0.0, 1.0, 0.0]"]}, "line 2: labels is .0.0, 1.0, 0.0., which"),
     "no label anywhere": ({"labels": [[], []]}, "rows.csv has no class at all"),
 }
 

@@ -72,6 +72,11 @@ class RemoteTeacher:
         self._folder = cache / "signals" / fingerprint(settings, labels) / "logits"
         self._cache = SignalCache(self._folder)
 
+    @property
+    def name(self) -> str:
+        """The model, and where it answers."""
+        return f"{self._settings.model} at {self._settings.url}"
+
     def logits(self, inputs: Sequence[TextInput]) -> RemoteAnswers:
         """The answer to every input, from the cache where it has them.
 

@@ -112,15 +112,23 @@ def own_start(settings: Student) -> Path | None:
     return None
 
 
-def usual_rate(settings: Student, teacher: nn.Module, *, task: str) -> float:
+def usual_rate(settings: Student, teacher: nn.Module, *, task: str, untrained: bool = False) -> float:
     """The learning rate for a student of which the recipe gives none.
 
     Chosen on validation data: weights that were learned before move less than those that start at random.
+
+    Args:
+        settings: The student's section of the recipe.
+        teacher: What the student is built from.
+        task: Of the student.
+        untrained: Whether the teacher's own weights are random.
     """
     if not isinstance(settings, TransformerStudent):
         return OWN_RATE
     if own_start(settings):
         return COPIED_RATE
+    if untrained:
+        return FRESH_RATE
     config: Any = teacher.config
     if task in WRITING:
         return FRESH_RATE if starts_fresh(settings, config) else COPIED_RATE

@@ -35,6 +35,7 @@ class LstmSeq2SeqConfig:
     dropout: float = 0.3
     tie: bool = True
     input_feeding: bool = False
+    forced_bos_token_id: int | None = None  # said after the first mark, such as a language
 
     @property
     def head(self) -> str:
@@ -43,7 +44,7 @@ class LstmSeq2SeqConfig:
 
     def to_dict(self) -> dict[str, int | float]:
         """The sizes as JSON holds them."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class LstmSeq2Seq(nn.Module):
         """Logits [B, T, V] of what follows each of the tokens [B, T], and the state after the last.
 
         Args:
-            ids: [B, T]; the first of a text is decoder_start_token_id.
+            ids: [B, T]; the first of a text is decoder_start_token_id, and forced_bos_token_id, if any, the second.
             states: Of the source, [B, S, 2H].
             attention_mask: Of the source, [B, S].
             state: As `encode` or this gave it.

@@ -50,6 +50,7 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
             term, f"has focus, which goes by classes, and the answer is a {ground.answers}", hint="leave focus out"
         )
     ready = READY[type(term)](term, ground)
+    ready.answers = ready.answers or ground.answers == "vector"  # there is no head between its layers and its answer
     if ground.level != "text" and not ground.same_tokens and ready.teacher:
         raise unfit(
             term,

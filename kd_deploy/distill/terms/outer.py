@@ -60,7 +60,7 @@ def logit_mse(term: recipe.LogitMse, ground: Ground) -> Term:
         raise unfit(
             term,
             f"needs vectors of one width: the student's have {widths[0]} numbers, the teacher's {widths[1]}",
-            hint="leave the student's width out, or use similarity_matrix",
+            hint="leave the student's width out; or use similarity_matrix, and rows with scores to judge by",
         )
 
     def compute(seen: Seen) -> Tensor:
