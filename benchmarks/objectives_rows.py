@@ -151,7 +151,7 @@ ROWS: Mapping[str, Row] = {
 
 
 def plan(data: Iterable[str], students: Sequence[str], *, rows: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """The cells of the table, the most telling first: the core rows, seed after seed, then the others.
+    """The cells of the table, the most telling first: the core rows, seed after seed, then the others with one seed.
 
     Rows that do not fit a student, or are too dear for a data set, are left out.
     """
@@ -161,7 +161,9 @@ def plan(data: Iterable[str], students: Sequence[str], *, rows: Sequence[str], s
         for student in students
         for row in rows
         for seed in seeds
-        if seed in DATA[one].seeds and student in ROWS[row].fits and row in (DATA[one].rows or ROWS)
+        if seed in DATA[one].seeds[: None if row in CORE else 1]
+        and student in ROWS[row].fits
+        and row in (DATA[one].rows or ROWS)
     ]
     return sorted(cells, key=lambda cell: (cell.row not in CORE, cell.seed))
 

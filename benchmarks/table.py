@@ -83,7 +83,10 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 
 
 def of_objectives(result: Mapping[str, Any]) -> str | None:
-    """The rows and students of objectives.json, a table for each data set; the best of a student is bold."""
+    """The rows and students of objectives.json, a table for each data set; the best of a student is bold.
+
+    A row with fewer seeds than others says so, and is not bold.
+    """
     return "\n\n".join(_of_data(data, result) for data in result["teachers"]) or None
 
 
@@ -93,19 +96,24 @@ def _of_data(data: str, result: Mapping[str, Any]) -> str:
         for key, value in result["figures"].items()
         if key.startswith(f"{data}/") and value is not None
     }
+    seeds: dict[str, int] = {}
+    for student, row in values:
+        seeds[row] = max(seeds.get(row, 0), len(result["cells"][f"{data}/{student}/{row}"]["seed"]))
+    whole = {key: value for key, value in values.items() if seeds[key[1]] == max(seeds.values())}
     students = list(dict.fromkeys(student for student, _ in values))
-    best = {one: max(value for (student, _), value in values.items() if student == one) for one in students}
+    best = {one: max(value for (student, _), value in whole.items() if student == one) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
     for row in dict.fromkeys(row for _, row in values):
-        cells = [_share(values.get((student, row)), best[student]) for student in students]
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        cells = [_share(values.get((student, row)), whole.get((student, row)) == best[student]) for student in students]
+        fewer = "" if seeds[row] == max(seeds.values()) else f" ({seeds[row]} of {max(seeds.values())} seeds)"
+        lines.append(f"| {row}{fewer} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _share(value: float | None, best: float) -> str:
+def _share(value: float | None, best: bool) -> str:
     if value is None:
         return ""
-    return f"**{value:.3f}**" if value == best else f"{value:.3f}"
+    return f"**{value:.3f}**" if best else f"{value:.3f}"
 
 
 def of_students(result: Mapping[str, Any]) -> str:
