@@ -99,13 +99,14 @@ def _of_data(data: str, result: Mapping[str, Any]) -> str:
     seeds: dict[str, int] = {}
     for student, row in values:
         seeds[row] = max(seeds.get(row, 0), len(result["cells"][f"{data}/{student}/{row}"]["seed"]))
-    whole = {key: value for key, value in values.items() if seeds[key[1]] == max(seeds.values())}
+    most = max(seeds.values())
+    whole = {key: value for key, value in values.items() if seeds[key[1]] == most}
     students = list(dict.fromkeys(student for student, _ in values))
     best = {one: max(value for (student, _), value in whole.items() if student == one) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
     for row in dict.fromkeys(row for _, row in values):
         cells = [_share(values.get((student, row)), whole.get((student, row)) == best[student]) for student in students]
-        fewer = "" if seeds[row] == max(seeds.values()) else f" ({seeds[row]} of {max(seeds.values())} seeds)"
+        fewer = "" if seeds[row] == most else f" ({seeds[row]} of {most} seeds)"
         lines.append(f"| {row}{fewer} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -17,10 +17,9 @@ from kd_deploy.distill.expected import blank, expected_config, expected_shape, s
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.precision import require_format
 from kd_deploy.distill.stage import check_stage
-from kd_deploy.distill.students.build import check_student, own_start
+from kd_deploy.distill.students.build import check_student, own_start, starts_at_random
 from kd_deploy.distill.students.first_words import check_narrower
-from kd_deploy.distill.students.transformer import depth_of, layer_list, student_config
-from kd_deploy.distill.students.writers import starts_fresh
+from kd_deploy.distill.students.transformer import layer_list
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.errors import RecipeError
@@ -147,7 +146,10 @@ def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
             f"distill.adapter: {method} adapts a transformer, student.architecture is {student.architecture}",
             hint="choose student.architecture: transformer, or leave distill.adapter out",
         )
-    if recipe.stages[0].adapter and _starts_at_random(recipe, student, teacher):
+    at_random = student.init == "random" or (
+        teacher is not None and starts_at_random(student, teacher, task=recipe.task, untrained=recipe.untrained)
+    )
+    if recipe.stages[0].adapter and at_random:
         raise RecipeError(
             f"distill.adapter: {method} leaves the student's weights as they start, which is at random here",
             hint="choose student.init: teacher and the teacher's widths, or train all weights in the first stage",
@@ -167,7 +169,7 @@ def _check_copied(recipe: Recipe, student: Student, teacher: "PreTrainedConfig")
     if student.init != "teacher" or recipe.task in WRITING:
         return
     if isinstance(student, TransformerStudent):
-        if not _other_widths(recipe, student, teacher):
+        if not starts_at_random(student, teacher, task=recipe.task):
             layer_list(blank(teacher, task=recipe.task))
     elif student.embedding_size:
         check_narrower(student.embedding_size, word_vectors(blank(teacher, task=recipe.task)).embedding_dim)
@@ -188,17 +190,3 @@ def _check_two_passes(recipe: Recipe, teacher: "PreTrainedConfig | None") -> Non
             "distill.active.strategy: disagreement is between two passes with dropout, and the student has none",
             hint="choose strategy: uncertainty",
         )
-
-
-def _starts_at_random(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig | None") -> bool:
-    if student.init != "teacher":
-        return student.init == "random"
-    untrained = recipe.teacher is not None and recipe.teacher.untrained
-    return untrained or bool(teacher and _other_widths(recipe, student, teacher))
-
-
-def _other_widths(recipe: Recipe, student: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
-    if recipe.task in WRITING:
-        return starts_fresh(student, teacher)
-    as_deep = student.model_copy(update={"layers": depth_of(teacher), "teacher_layers": None})
-    return bool(student_config(teacher, as_deep).to_dict() != teacher.to_dict())

@@ -22,7 +22,7 @@ def check_tokens(recipe: Recipe) -> None:
             student that they do not tell two texts apart for.
     """
     _check_lengths(recipe)
-    _check_masks(recipe)
+    _check_augment(recipe)
     _check_segments(recipe)
 
 
@@ -60,10 +60,9 @@ def _check_lengths(recipe: Recipe) -> None:
         check_fits(folder, max_length=recipe.data.max_length)
 
 
-def _check_masks(recipe: Recipe) -> None:
+def _check_augment(recipe: Recipe) -> None:
     """Refuse to replace words by what the teacher cannot say: near ones where its vectors are random, or a mask."""
-    untrained = recipe.teacher is not None and recipe.teacher.untrained
-    if untrained and any(stage.augment and stage.augment.replace for stage in recipe.stages):
+    if recipe.untrained and any(stage.augment and stage.augment.replace for stage in recipe.stages):
         raise RecipeError(
             "distill.augment.replace goes by the teacher's word vectors, and those of teacher.scratch are random",
             hint="set replace: 0, or name a checkpoint in teacher.model",

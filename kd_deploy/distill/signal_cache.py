@@ -20,12 +20,20 @@ from kd_deploy.files import sha256_file, staged
 from kd_deploy.tasks.encoding import TextInput
 
 KEY_BYTES = 16
+BLOCK = 16384  # texts that are asked about and kept together: no more are lost when a pass is broken off
 PARTS = ("keys.npy", "ends.npy", "values.npy")
 
 
 def key_of(one: TextInput | list[list[int]]) -> bytes:
     """What an input is found by: a hash of its text, or of its tokens and what is to be said of them."""
     return hashlib.sha256(json.dumps(one).encode()).digest()[:KEY_BYTES]
+
+
+def blocks(count: int) -> Iterator[tuple[slice, str]]:
+    """The places of so many texts block by block, and which part each is, where there are several."""
+    parts = -(-count // BLOCK)
+    for part in range(parts):
+        yield slice(part * BLOCK, (part + 1) * BLOCK), f", part {part + 1} of {parts}" if parts > 1 else ""
 
 
 class SignalCache:

@@ -18,7 +18,7 @@ from kd_deploy import progress
 from kd_deploy.distill.observe import Shape, Signal, observe
 from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
-from kd_deploy.distill.signal_cache import SignalCache, key_of
+from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of
 from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
@@ -30,7 +30,6 @@ from kd_deploy.tasks.task import NO_DECISION
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 VERSION = 2
 LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
-BLOCK = 16384  # texts whose signals are kept together: no more are lost when a pass is broken off
 SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 
@@ -195,9 +194,7 @@ def _compute(
     keys, encoded = list(texts), encoder.encode_all(list(texts.values()))
     was_training = teacher.training
     live = LiveTeacher(teacher.to(usual_device()), caches, chosen=chosen)
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(keys), BLOCK)]
-    for number, block in enumerate(blocks, start=1):
-        part = f", part {number} of {len(blocks)}" if len(blocks) > 1 else ""
+    for block, part in blocks(len(keys)):
         asked = passes(teacher, encoder, encoded[block], progress=partial(_shown, part=part))
         signals = ((batch, live.signal(arrays)) for batch, arrays in asked)
         _keep(signals, keys[block], lengths=[len(one) for one in encoded[block]], caches=caches)

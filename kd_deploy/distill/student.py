@@ -26,7 +26,7 @@ from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
-from kd_deploy.tasks.sentence_embedding import NAME as VECTORS
+from kd_deploy.tasks.registry import main_metric
 from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import LabelSpace
 
@@ -51,9 +51,7 @@ class Subject:
     @property
     def taught_by(self) -> str | None:
         """Who teaches, by name."""
-        if self.teachers.remote:
-            return self.teachers.remote.name
-        return ", ".join(voice.name for voice in self.teachers.voices) or self.teacher.manifest.lineage.teacher
+        return self.teachers.name or self.teacher.manifest.lineage.teacher
 
 
 def distill_student(
@@ -88,8 +86,8 @@ def distill_student(
     _require_comparable(student, main)
     if main.tokens.kept is not None:
         student = with_entries(student, main.tokens.kept)
-    untrained = bool(job.recipe.teacher and job.recipe.teacher.untrained)
-    rate = usual_rate(job.recipe.student, main.teachers.model, task=job.recipe.task, untrained=untrained)
+    recipe = job.recipe
+    rate = usual_rate(recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
         stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
         for stage in job.recipe.stages
@@ -167,14 +165,15 @@ def _require_classes(teacher: Bundle, labels: LabelSpace) -> None:
 
 def _require_comparable(student: nn.Module, subject: Subject) -> None:
     """Refuse vectors of another width than the teacher's where nothing but the teacher's could judge them."""
-    splits = subject.splits
-    judged = [one for one in (splits.validation, splits.test) if one is not None and one.labels.task == VECTORS]
-    alone = next((one for one in judged if not isinstance(one.targets[0], float)), None)
-    widths = [shape_of(model).vector_width for model in (student, subject.teachers.model)] if alone else [0]
-    if alone and len(set(widths)) > 1:
+    judged = (subject.splits.validation, subject.splits.test)
+    alone = next((one for one in judged if one and main_metric(one) == "cosine"), None)
+    if alone is None:
+        return
+    own, wanted = (shape_of(model).vector_width for model in (student, subject.teachers.model))
+    if own != wanted:
         raise RecipeError(
-            f"{alone.source} has no scores, and the student's vectors of {widths[0]} numbers cannot be compared with "
-            f"the teacher's of {widths[1]}",
+            f"{alone.source} has no scores, and the student's vectors of {own} numbers cannot be compared with the "
+            f"teacher's of {wanted}",
             hint="leave the student's width out, or give data.validation and data.test with text, text_pair and score",
         )
 

@@ -55,6 +55,11 @@ class Teachers:
     record: tuple[TeacherRecord, ...] = ()
     remote: RemoteTeacher | None = None
 
+    @property
+    def name(self) -> str:
+        """Who answers, where it is not the first one alone; else empty."""
+        return self.remote.name if self.remote else ", ".join(voice.name for voice in self.voices)
+
     def signals(self, inputs: Sequence[TextInput], *, names: Collection[str]) -> Signals:
         """What the first one shows of the inputs, its logits those of all teachers together."""
         with processes.first_ahead():

@@ -6,7 +6,6 @@ above that between the whole ones, and comes near it where the rest has little m
 """
 
 import contextlib
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ from kd_deploy.distill.objectives.likeliest import likeliest
 from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format, usual_device
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
-from kd_deploy.distill.signal_cache import SignalCache, key_of
-from kd_deploy.distill.signals import BLOCK, ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
+from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of
+from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.errors import RecipeError
 from kd_deploy.tasks.encoding import Encoder, batches_by_length
@@ -73,11 +72,10 @@ def _kept(
     missing = {key: row for row, key in enumerate(keys) if key not in caches}
     live = LiveTeacher(teachers.model, (LOGITS,), chosen=chosen, narrow=True)
     collate = Collate(encoder, sorted({"attention_mask", *live.inputs}))
-    for start in range(0, len(missing), BLOCK):
-        block = dict(itertools.islice(missing.items(), start, start + BLOCK))
-        rows = [given[row] for row in block.values()]
-        found = _computed(live, collate, rows, count=count)
-        caches.keep(list(block), [len(row["target"]) for row in rows], found)
+    new, rows = list(missing), [given[row] for row in missing.values()]
+    for block, part in blocks(len(new)):
+        found = _computed(live, collate, rows[block], count=count, part=part)
+        caches.keep(new[block], [len(row["target"]) for row in rows[block]], found)
     return Signals(rows=caches.rows(keys), computed=len(missing), reused=len(set(keys)) - len(missing))
 
 
@@ -112,12 +110,12 @@ class _Caches:
 
 
 def _computed(
-    live: LiveTeacher, collate: Collate, rows: Sequence[dict[str, Any]], *, count: int
+    live: LiveTeacher, collate: Collate, rows: Sequence[dict[str, Any]], *, count: int, part: str
 ) -> Iterator[tuple[int, NDArray[np.bool_], Tensor, Tensor]]:
     """The number of each row, where something is decided in it [T], and there the log-probabilities and entries."""
     lengths = [len(row["encoded"]) + len(row["target"]) for row in rows]
     batches, device = list(batches_by_length(lengths, token_budget=PASS_TOKEN_BUDGET)), usual_device()
-    for batch in progress.track(batches, "asking the teacher", total=len(batches)):
+    for batch in progress.track(batches, f"asking the teacher{part}", total=len(batches)):
         arrays = {name: values.to(device) for name, values in collate([rows[row] for row in batch]).items()}
         decided = arrays["targets"] != NO_DECISION  # [B, T]
         if not decided.any():

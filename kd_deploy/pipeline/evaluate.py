@@ -11,10 +11,10 @@ from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, writes
+from kd_deploy.tasks.splits import MOST_VECTORS
 from kd_deploy.tasks.task import Examples, Prediction
 
 SAMPLES = 5  # inputs that the report shows the answers to
-VECTORS = 2000  # texts without scores: every target's whole vectors are kept until they are compared
 AT_ONCE = 512  # rows between two steps of the bar: enough of them to be batched by length
 AnyTarget = Target | ServerTarget
 
@@ -35,9 +35,11 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
     task = task_of(examples.labels)
     samples = as_asked(examples.inputs[:SAMPLES], task) if writes(examples.labels) else ()
     shown = tuple(str(one) for one in samples)
-    if not examples.answered and len(examples) > VECTORS:
-        progress.say(f"{examples.source} has no scores: targets are compared on {VECTORS} of its {len(examples)} texts")
-        examples = examples.some([place * len(examples) // VECTORS for place in range(VECTORS)])
+    if not examples.answered and len(examples) > MOST_VECTORS:
+        progress.say(
+            f"{examples.source} has no scores: targets are compared on {MOST_VECTORS} of its {len(examples)} texts"
+        )
+        examples = examples.some([place * len(examples) // MOST_VECTORS for place in range(MOST_VECTORS)])
     asked = [_answers(target, examples, shown=shown) for target in targets]  # two may have one name
     teacher = next((own for target, own in zip(targets, asked, strict=True) if target.name.role == "teacher"), None)
     if not examples.answered:

@@ -75,11 +75,6 @@ class Teacher(Section):
         """All teachers where there are several; else empty."""
         return self.model if isinstance(self.model, tuple) and len(self.model) > 1 else ()
 
-    @property
-    def untrained(self) -> bool:
-        """Whether the model that a student starts from has random weights: the one that knows is on a server."""
-        return self.scratch is not None and self.endpoint is not None
-
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.model is None) == (self.scratch is None):

@@ -44,6 +44,12 @@ class Recipe(Section):
         """How the student learns, stage after stage."""
         return self.distill if isinstance(self.distill, tuple) else (self.distill,)
 
+    @property
+    def untrained(self) -> bool:
+        """Whether the model that a student is built from has random weights: the one that knows is on a server."""
+        teacher = self.teacher
+        return teacher is not None and teacher.scratch is not None and teacher.endpoint is not None
+
     @model_validator(mode="before")
     @classmethod
     def _objective_of_the_task(cls, document: Any) -> Any:

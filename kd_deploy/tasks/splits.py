@@ -18,7 +18,7 @@ from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
 HELD_BACK = 0.1
-MOST_VECTORS = 2000  # texts without scores that are held back: more would cost memory, and say no more
+MOST_VECTORS = 2000  # texts without scores to be judged by: whole vectors are compared, and more would say no more
 NAME_A_FILE = "add rows, or name a file in data.validation"
 RAISE_THE_SHARE = "raise its share in data.split, or add rows"
 # After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
@@ -46,7 +46,7 @@ class Splits:
 
 
 def read_splits(data: TaskData, *, task: Task, teacher: tuple[str, ...] = ()) -> Splits:
-    """Read all splits; where validation is left out a tenth of train is, of texts without scores 2,000 at most.
+    """Read all splits; a tenth of train is held back where validation is left out, of texts without scores 2,000.
 
     Args:
         data: The data section of a recipe.

@@ -95,7 +95,7 @@ def test_a_pass_that_is_broken_off_goes_on_where_it_was(ask: Asked, monkeypatch:
     whole = ask.about(*TEXTS, names=("logits", "hidden.0"))
     shutil.rmtree(ask.cache / "signals")
     ask.rows.clear()
-    monkeypatch.setattr(signals, "BLOCK", 2)
+    monkeypatch.setattr(signal_cache, "BLOCK", 2)
 
     def breaks(_module: nn.Module, *_: object) -> None:
         if sum(ask.rows) >= 2:

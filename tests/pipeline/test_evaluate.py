@@ -15,6 +15,7 @@ from kd_deploy.errors import BundleError
 from kd_deploy.measurement import Evaluation, TargetName
 from kd_deploy.pipeline import evaluate as module
 from kd_deploy.pipeline.evaluate import evaluate
+from kd_deploy.tasks.splits import MOST_VECTORS
 from kd_deploy.tasks.task import Examples, LabelSpace
 
 SPACE = LabelSpace(task="sentence-similarity", names=("score",), problem_type="regression")
@@ -57,7 +58,7 @@ def test_a_score_that_is_no_number_can_be_kept(tmp_path: Path, monkeypatch: pyte
 
 
 def test_texts_without_scores_are_compared_on_so_many() -> None:
-    inputs = tuple(f"text {row}" for row in range(2 * module.VECTORS + 1))
+    inputs = tuple(f"text {row}" for row in range(2 * MOST_VECTORS + 1))
     space = LabelSpace(task="sentence-embedding", names=(), problem_type="regression")
     rows = replace(ROWS, inputs=inputs, targets=(None,) * len(inputs), labels=space)
     asked: list[Any] = []

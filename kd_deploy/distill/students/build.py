@@ -125,15 +125,28 @@ def usual_rate(settings: Student, teacher: nn.Module, *, task: str, untrained: b
     """
     if not isinstance(settings, TransformerStudent):
         return OWN_RATE
-    if own_start(settings):
-        return COPIED_RATE
+    config: Any = getattr(teacher, "config", None)  # one of our own has none, and is no start for a transformer
+    return FRESH_RATE if starts_at_random(settings, config, task=task, untrained=untrained) else COPIED_RATE
+
+
+def starts_at_random(
+    settings: TransformerStudent, teacher: "PreTrainedConfig", *, task: str, untrained: bool = False
+) -> bool:
+    """Whether the layers of a student have random weights at first: none are copied, or the teacher's own are random.
+
+    Args:
+        settings: The student's section of the recipe.
+        teacher: The config of what the student is built from.
+        task: Of the student.
+        untrained: Whether the teacher's own weights are random.
+    """
+    if settings.init != "teacher":
+        return settings.init == "random"
     if untrained:
-        return FRESH_RATE
-    config: Any = teacher.config
+        return True
     if task in WRITING:
-        return FRESH_RATE if starts_fresh(settings, config) else COPIED_RATE
-    fresh = settings.init == "random" or not _same_widths(student_config(config, settings), config)
-    return FRESH_RATE if fresh else COPIED_RATE
+        return starts_fresh(settings, teacher)
+    return not _same_widths(student_config(teacher, settings), teacher)
 
 
 def _own(
