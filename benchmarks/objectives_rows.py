@@ -29,7 +29,7 @@ CORE = (
 ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "augment")
 
 STUDENTS: Mapping[str, Mapping[str, Any]] = {
-    "bilstm": {"architecture": "bilstm", "hidden_size": 256},
+    "bilstm": {"architecture": "bilstm", "hidden_size": 128},
     "transformer3": {"architecture": "transformer", "layers": 3},
     "transformer2": {"architecture": "transformer", "layers": 2},
     "static": {"architecture": "static", "bigrams": 65536},
@@ -89,7 +89,7 @@ DATA: Mapping[str, DataSet] = {
     "clinc150": DataSet(
         splits=("train", "validation", "test"),
         seeds=(0, 1, 2),
-        batch_size=32,
+        batch_size=64,
         epochs={"transformer": 4, "bilstm": 6, "static": 10},
         rows=CORE,
     ),

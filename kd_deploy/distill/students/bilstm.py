@@ -10,8 +10,9 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers.modeling_outputs import QuestionAnsweringModelOutput, SequenceClassifierOutput, TokenClassifierOutput
+
+from kd_deploy.distill.students.recurrence import read_both_ways
 
 MODEL_TYPE = "kd-bilstm"
 PARTS = {"text": 2, "token": 1, "span": 3}  # how many vectors as wide as a state the head takes side by side
@@ -102,8 +103,7 @@ class Bilstm(nn.Module):
         segments = None if token_type_ids is None else token_type_ids.gather(1, place)
         vectors = self._vectors(input_ids.gather(1, place), attention_mask.gather(1, place), segments)
         vectors = self.dropout(vectors)  # [B, S, E]
-        packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [B, S, 2H]
+        states, _, _ = read_both_ways(self.lstm, vectors, lengths)  # [B, S, 2H]
         shown = tuple(_moved_back(one, offset, width=input_ids.shape[1]) for one in (vectors, states))
         if self.sizes.head == "text":
             return SequenceClassifierOutput(logits=self._decide(_pooled(states, lengths)), hidden_states=shown)
@@ -169,7 +169,7 @@ def _beside_question(states: Tensor, question: Tensor) -> Tensor:
 
 
 def _moved_back(values: Tensor, offset: Tensor, *, width: int) -> Tensor:
-    # The packed sequence ended with the longest text of the batch: fill it up before it moves.
+    # The states may end with the longest text of the batch: fill them up before they move.
     whole = F.pad(values, (0, 0, 0, width - values.shape[1]))  # [B, S, D]
     position = (torch.arange(width, device=offset.device) - offset[:, None]) % width  # [B, S]
     return whole.gather(1, position[:, :, None].expand_as(whole))

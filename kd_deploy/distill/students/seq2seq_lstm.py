@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers.modeling_outputs import Seq2SeqLMOutput
+
+from kd_deploy.distill.students.recurrence import read_both_ways
 
 MODEL_TYPE, HEAD = "kd-lstm-seq2seq", "target"
 LOW = -1e4  # far below any score, and finite in half precision too
@@ -103,9 +104,7 @@ class LstmSeq2Seq(nn.Module):
         offset = ((width - lengths) * (1 - attention_mask[:, 0]))[:, None]  # [B, 1], padding that stands on the left
         column = torch.cumsum(torch.ones_like(input_ids), dim=1) - 1  # [B, S]
         vectors = self.dropout(self.embedding(input_ids.gather(1, (column + offset) % width[:, None])))  # [B, S, E]
-        packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        out, (hidden, cell) = self.encoder(packed)
-        states, _ = pad_packed_sequence(out, batch_first=True)  # [B, longest, 2H]
+        states, hidden, cell = read_both_ways(self.encoder, vectors, lengths)  # [B, longest, 2H]; [2L, B, H] each
         states = F.pad(states, (0, 0, 0, input_ids.shape[1] - states.shape[1]))  # [B, S, 2H]
         back = (column - offset) % width[:, None]  # [B, S], where the state of the token that stands here came to stand
         states = states.gather(1, back[:, :, None].expand_as(states))
