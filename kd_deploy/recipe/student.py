@@ -32,7 +32,8 @@ class TransformerStudent(AnyStudent):
     )
     hidden_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
     intermediate_size: PositiveInt | None = Field(
-        None, description="Left out: in the teacher's proportion to hidden_size."
+        None,
+        description="Left out: in the teacher's proportion to hidden_size. Smaller alone: its heaviest units stay.",
     )
     attention_heads: PositiveInt | None = Field(None, description="Left out: as wide as the teacher's.")
     init: str = Field("teacher", description="teacher, random, or a checkpoint.")

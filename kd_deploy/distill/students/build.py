@@ -11,13 +11,21 @@ from kd_deploy.distill.checkpoints import find_model, load_model
 from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.students.bilstm import Bilstm, BilstmConfig
-from kd_deploy.distill.students.depth import copied_depths, same_widths
+from kd_deploy.distill.students.depth import copied_depths, takes_layers
 from kd_deploy.distill.students.first_words import reduced, start_words
 from kd_deploy.distill.students.own import OwnStudent, is_ours
 from kd_deploy.distill.students.pooling import Embedder, embedder
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq
 from kd_deploy.distill.students.static import Static, StaticConfig
-from kd_deploy.distill.students.transformer import copied_layers, copy_weights, depth_of, student_config
+from kd_deploy.distill.students.transformer import (
+    copied_layers,
+    copy_weights,
+    depth_of,
+    heads_of,
+    inner_of,
+    student_config,
+    width_of,
+)
 from kd_deploy.distill.students.writers import lstm_writer, starts_fresh, transformer_writer, writing_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.errors import RecipeError
@@ -91,14 +99,14 @@ def check_student(settings: Student, teacher: "PreTrainedConfig", *, task: str) 
         return
     if task in WRITING:
         config = writing_config(teacher, settings)
-        if settings.init == "teacher" and same_widths(config, teacher):
+        if settings.init == "teacher" and takes_layers(config, teacher):
             copied_depths(config, teacher)
     else:
         _check_copied(settings, student_config(teacher, settings), teacher)
 
 
 def _check_copied(settings: TransformerStudent, config: "PreTrainedConfig", teacher: "PreTrainedConfig") -> None:
-    if settings.init == "teacher" and _same_widths(config, teacher):
+    if settings.init == "teacher" and _takes_layers(config, teacher):
         copied_layers(settings, teacher_depth=depth_of(teacher), student_depth=depth_of(config))
     elif settings.teacher_layers is not None:
         why = "with init: random" if settings.init == "random" else "where the widths are not the teacher's"
@@ -146,7 +154,7 @@ def starts_at_random(
         return True
     if task in WRITING:
         return starts_fresh(settings, teacher)
-    return not _same_widths(student_config(teacher, settings), teacher)
+    return not _takes_layers(student_config(teacher, settings), teacher)
 
 
 def _own(
@@ -200,7 +208,7 @@ def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: La
         student = embedder(student, teacher.pooling)
     if settings.init == "random":
         return student
-    if _same_widths(config, teacher_config):
+    if _takes_layers(config, teacher_config):
         layers = copied_layers(settings, teacher_depth=depth_of(teacher_config), student_depth=depth_of(config))
         progress.say(f"student layers start from the teacher's layers {', '.join(map(str, layers))}")
         copy_weights(student, teacher, layers)
@@ -219,6 +227,7 @@ def _started(student: OwnStudent, vectors: torch.Tensor) -> torch.Tensor:
     return scaled
 
 
-def _same_widths(student: Any, teacher: Any) -> bool:
-    keys = ("hidden_size", "dim", "intermediate_size", "hidden_dim", "num_attention_heads", "n_heads")
-    return all(getattr(student, key, None) == getattr(teacher, key, None) for key in keys)
+def _takes_layers(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> bool:
+    # Whether the teacher's layers can be copied: as wide, with as many heads, and within at least as wide.
+    same = all(size(student) == size(teacher) for size in (width_of, heads_of))
+    return same and inner_of(student) <= inner_of(teacher)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kd_deploy.distill.students.transformer import spread
+from kd_deploy.distill.students.units import thinned
 from kd_deploy.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -78,9 +79,10 @@ def writer_config(teacher: "PreTrainedConfig", settings: Depths) -> "PreTrainedC
     return config
 
 
-def same_widths(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> bool:
-    """Whether a student of this config can start from the weights of such a teacher."""
-    return _widths(student) == _widths(teacher)
+def takes_layers(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> bool:
+    """Whether a student of this config can start from the layers of such a teacher: they are no narrower within."""
+    narrower = all(_inner(student, part) <= _inner(teacher, part) for part in _parts(teacher))
+    return _widths(student) == _widths(teacher) and narrower
 
 
 def copied_depths(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> dict[Part, tuple[int, ...]]:
@@ -104,6 +106,8 @@ def copied_depths(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> d
 def copied_writer(student: nn.Module, teacher: nn.Module) -> dict[Part, tuple[int, ...]]:
     """Fill the student with the teacher's weights: word vectors, head, and layers as `copied_depths` says.
 
+    Narrower feed-forward parts have those of the teacher's inner units that weigh most (`units.thinned`).
+
     Returns:
         The teacher layer that each layer started from, of the decoder and, where there is one, of the encoder.
 
@@ -114,14 +118,15 @@ def copied_writer(student: nn.Module, teacher: nn.Module) -> dict[Part, tuple[in
     layers = copied_depths(own, theirs)
     places = {_layer_list(teacher, part): chosen for part, chosen in layers.items()}
     source, wanted = teacher.state_dict(), student.state_dict()
+    theirs_by_name = {name: source.get(_source_name(name, places)) for name in wanted}
     filled = {}
-    for name, value in wanted.items():
-        found = source.get(_source_name(name, places))
+    for name, found in thinned(theirs_by_name, wanted, lists=places).items():
+        value = wanted[name]
         if found is None or found.shape != value.shape:
             has = "no such weight" if found is None else str(list(found.shape))
             raise RecipeError(
                 f"student.init: teacher, but {name} is {list(value.shape)} in the student, {has} in the teacher",
-                hint="leave hidden_size, intermediate_size and attention_heads out, or choose student.init: random",
+                hint="leave hidden_size and attention_heads out, or choose student.init: random",
             )
         filled[name] = found
     with torch.no_grad():
@@ -184,8 +189,7 @@ def _inner(config: "PreTrainedConfig", part: Part) -> int:
 def _widths(config: "PreTrainedConfig") -> tuple[object, ...]:
     fields = config.to_dict()
     heads = [fields[_key(config, _names(config, part)["heads"])] for part in _parts(config)]
-    inner = [_inner(config, part) for part in _parts(config)]
-    return (fields[_key(config, WIDTH)], *heads, *inner, *(fields.get(name) for name in (*HEAD_WIDTH, SHARED_HEADS)))
+    return (fields[_key(config, WIDTH)], *heads, *(fields.get(name) for name in (*HEAD_WIDTH, SHARED_HEADS)))
 
 
 def _key(config: "PreTrainedConfig", candidates: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ def read_both_ways(lstm: nn.LSTM, vectors: Tensor, lengths: Tensor) -> tuple[Ten
         hidden states and the last cells of every layer and direction, [2L, B, H] each.
     """
     # On a CPU the gradient of packed sequences takes time that grows with the square of their length.
-    if torch.is_grad_enabled() and vectors.device.type == "cpu":
+    if torch.is_grad_enabled() and vectors.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
         return _read_frozen(lstm, vectors, lengths)
     packed = pack_padded_sequence(vectors, lengths.cpu(), batch_first=True, enforce_sorted=False)
     states, (hidden, cell) = lstm(packed)

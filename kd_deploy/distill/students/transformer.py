@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kd_deploy.distill.students.units import thinned
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import TransformerStudent
 
@@ -81,8 +82,9 @@ def spread(count: int, *, over: int) -> tuple[int, ...]:
 def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]) -> None:
     """Fill the student with the teacher's weights: embeddings, head, and the chosen layers.
 
-    Where the student has more classes, those of further tasks, the teacher's stand first in its head, and the others
-    keep the weights that they have.
+    Narrower feed-forward parts have those of the teacher's inner units that weigh most (`units.thinned`). Where the
+    student has more classes, those of further tasks, the teacher's stand first in its head, and the others keep the
+    weights that they have.
 
     Raises:
         RecipeError: The widths differ, so that no weight fits.
@@ -92,12 +94,13 @@ def copy_weights(student: nn.Module, teacher: nn.Module, layers: tuple[int, ...]
     wanted = student.state_dict()
     own, theirs = (int(_config_of(model).num_labels) for model in (student, teacher))
     found = {name: source.get(_source_name(name, prefix, layers)) for name in wanted}
+    found = thinned(found, wanted, lists=[prefix])
     filled = {name: _with_more_classes(value, wanted[name], classes=(own, theirs)) for name, value in found.items()}
     unfit = [name for name, value in filled.items() if value is None or value.shape != wanted[name].shape]
     if unfit:
         raise RecipeError(
             f"student.init: teacher, but {unfit[0]} of the student has another shape than the teacher's",
-            hint="leave hidden_size, intermediate_size and attention_heads out, or choose student.init: random",
+            hint="leave hidden_size and attention_heads out, or choose student.init: random",
         )
     with torch.no_grad():
         student.load_state_dict(filled)
@@ -127,6 +130,11 @@ def width_of(config: "PreTrainedConfig") -> int:
 def heads_of(config: "PreTrainedConfig") -> int:
     """How many attention heads each of its layers has."""
     return int(getattr(config, _key(config, HEAD_COUNT_KEYS)))
+
+
+def inner_of(config: "PreTrainedConfig") -> int:
+    """How many inner units the feed-forward part of each of its layers has."""
+    return int(getattr(config, _key(config, INNER_KEYS)))
 
 
 def _key(config: "PreTrainedConfig", candidates: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from kd_deploy import progress
 from kd_deploy.distill.heads import auto_class
-from kd_deploy.distill.students.depth import Depths, copied_writer, same_widths, writer_config
+from kd_deploy.distill.students.depth import Depths, copied_writer, takes_layers, writer_config
 from kd_deploy.distill.students.first_words import start_words
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq, LstmSeq2SeqConfig
 from kd_deploy.distill.torch_runner import open_encoder
@@ -33,7 +33,7 @@ def transformer_writer(settings: TransformerStudent, *, teacher: nn.Module, task
     student.generation_config = teacher.generation_config
     if settings.init == "random":
         return student
-    if not same_widths(config, teacher_config):
+    if not takes_layers(config, teacher_config):
         start_words(student, teacher)
         return student
     for part, layers in copied_writer(student, teacher).items():
@@ -64,7 +64,7 @@ def writing_config(teacher: "PreTrainedConfig", settings: TransformerStudent) ->
 
 def starts_fresh(settings: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
     """Whether the student's layers start at random."""
-    return settings.init == "random" or not same_widths(writing_config(teacher, settings), teacher)
+    return settings.init == "random" or not takes_layers(writing_config(teacher, settings), teacher)
 
 
 def lstm_writer(settings: LstmStudent, *, vectors: torch.Tensor, folder: Path) -> LstmSeq2Seq:

@@ -19,7 +19,7 @@ from transformers import (
     T5Config,
 )
 
-from kd_deploy.distill.students.depth import Depths, copied_depths, copied_writer, same_widths, writer_config
+from kd_deploy.distill.students.depth import Depths, copied_depths, copied_writer, takes_layers, writer_config
 from kd_deploy.errors import RecipeError
 
 PAIR: dict[str, Any] = {
@@ -170,7 +170,7 @@ def test_a_halved_student_writes(teachers: dict[str, Any], name: str) -> None:
     [
         ("gpt2", {"hidden_size": 8}, {"n_embd": 8, "n_head": 1, "n_inner": None}),
         ("gpt2", {"hidden_size": 8, "attention_heads": 4}, {"n_embd": 8, "n_head": 4}),
-        ("gpt2", {"intermediate_size": 40}, {"n_embd": 16, "n_inner": 40}),
+        ("gpt2", {"intermediate_size": 80}, {"n_embd": 16, "n_inner": 80}),
         (
             "llama",
             {"hidden_size": 8},
@@ -201,14 +201,14 @@ def test_other_widths_are_in_proportion_and_make_a_model_of_random_weights(
     assert {size: getattr(config, size) for size in sizes} == sizes
     assert student.get_input_embeddings().weight.shape[1] == settings.get("hidden_size", 16)
     assert logits(student).shape[-1] == 40
-    assert not same_widths(config, teachers[name].config)
+    assert not takes_layers(config, teachers[name].config)
 
 
 def test_an_inner_width_that_is_what_the_config_leaves_out_is_no_other_width(teachers: dict[str, Any]) -> None:
     teacher = teachers["gpt2"]
     student = student_of(teacher, intermediate_size=64, decoder_layers=4)
 
-    assert same_widths(student.config, teacher.config)
+    assert takes_layers(student.config, teacher.config)
     copied_writer(student, teacher)
     assert torch.equal(logits(student), logits(teacher))
 
@@ -250,7 +250,7 @@ def test_sizes_that_do_not_fit_each_other_are_refused(
         ("gpt2", {"decoder_layers": 5}, "student.layers 5 is more than the teacher's 4"),
         ("bart", {"encoder_layers": 6}, "student.encoder_layers 6 is more than the teacher's 4"),
         ("gpt2", {"hidden_size": 8}, r"wte.weight is \[40, 8\] in the student, \[40, 16\] in the teacher"),
-        ("t5", {"intermediate_size": 8}, r"\[8, 16\] in the student, \[24, 16\] in the teacher"),
+        ("t5", {"intermediate_size": 32}, r"\[32, 16\] in the student, \[24, 16\] in the teacher"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_copied(
