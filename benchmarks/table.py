@@ -85,36 +85,45 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 def of_objectives(result: Mapping[str, Any]) -> str | None:
     """The rows and students of objectives.json, a table for each data set; the best of a student is bold.
 
-    A row with fewer seeds than others says so, and is not bold.
+    A share of fewer seeds than others has their number in brackets, and is bold only among its like.
     """
     return "\n\n".join(_of_data(data, result) for data in result["teachers"]) or None
 
 
 def _of_data(data: str, result: Mapping[str, Any]) -> str:
-    values = {
-        tuple(key.split("/")[1:]): value
-        for key, value in result["figures"].items()
-        if key.startswith(f"{data}/") and value is not None
-    }
-    seeds: dict[str, int] = {}
-    for student, row in values:
-        seeds[row] = max(seeds.get(row, 0), len(result["cells"][f"{data}/{student}/{row}"]["seed"]))
+    shares, seeds = {}, {}
+    for key, value in result["figures"].items():
+        if key.startswith(f"{data}/") and value is not None:
+            _, student, row = key.split("/")
+            shares[student, row], seeds[student, row] = value, len(result["cells"][key]["seed"])
     most = max(seeds.values())
-    whole = {key: value for key, value in values.items() if seeds[key[1]] == most}
-    students = list(dict.fromkeys(student for student, _ in values))
-    best = {one: max(value for (student, _), value in whole.items() if student == one) for one in students}
+    students = list(dict.fromkeys(student for student, _ in shares))
+    best = {one: _best(one, shares, seeds) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
-    for row in dict.fromkeys(row for _, row in values):
-        cells = [_share(values.get((student, row)), whole.get((student, row)) == best[student]) for student in students]
-        fewer = "" if seeds[row] == most else f" ({seeds[row]} of {most} seeds)"
-        lines.append(f"| {row}{fewer} | {' | '.join(cells)} |")
+    for row in dict.fromkeys(row for _, row in shares):
+        cells = []
+        for student in students:
+            share = shares.get((student, row))
+            fewer = seeds.get((student, row), most) < most
+            bold = share == best[student] and seeds[student, row] == _seeds_of(student, seeds)
+            cells.append(_share(share, bold=bold) + (f" ({seeds[student, row]})" if fewer else ""))
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _share(value: float | None, best: bool) -> str:
+def _seeds_of(student: str, seeds: Mapping[tuple[str, str], int]) -> int:
+    return max(count for (of, _), count in seeds.items() if of == student)
+
+
+def _best(student: str, shares: Mapping[tuple[str, str], float], seeds: Mapping[tuple[str, str], int]) -> float:
+    most = _seeds_of(student, seeds)
+    return max(value for key, value in shares.items() if key[0] == student and seeds[key] == most)
+
+
+def _share(value: float | None, *, bold: bool) -> str:
     if value is None:
         return ""
-    return f"**{value:.3f}**" if best else f"{value:.3f}"
+    return f"**{value:.3f}**" if bold else f"{value:.3f}"
 
 
 def of_students(result: Mapping[str, Any]) -> str:
