@@ -386,7 +386,7 @@ def test_adapters_for_another_student_are_refused_before_training(architecture: 
     assert "student.architecture: transformer" in caught.value.hint
 
 
-@pytest.mark.parametrize("sizes", [{"init": "random"}, {"hidden_size": 16}, {"intermediate_size": 40}])
+@pytest.mark.parametrize("sizes", [{"init": "random"}, {"hidden_size": 16}, {"intermediate_size": 512}])
 def test_adapters_beside_random_weights_are_refused_before_training(sizes: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"distill\.adapter: adalora .* at random") as caught:
         check_recipe(recipe({"architecture": "transformer"} | sizes))
@@ -402,7 +402,7 @@ def test_a_later_stage_cannot_adapt_another_student_either() -> None:
         check_recipe(recipe({"architecture": "static"}, distill=[{}, ADAPTED]))
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"hidden_size": 32, "attention_heads": 4}])
+@pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"intermediate_size": 40}, {"hidden_size": 32, "attention_heads": 4}])
 def test_adapters_beside_the_teachers_weights_are_welcome(sizes: dict[str, Any]) -> None:
     check_recipe(recipe({"architecture": "transformer"} | sizes))
 
