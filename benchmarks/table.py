@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def _of_data(data: str, result: Mapping[str, Any]) -> str:
     students = list(dict.fromkeys(student for student, _ in shares))
     best = {one: _best(one, shares, seeds) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
-    for row in dict.fromkeys(row for _, row in shares):
+    for row in _rows(shares):
         cells = []
         for student in students:
             share = shares.get((student, row))
@@ -109,6 +110,13 @@ def _of_data(data: str, result: Mapping[str, Any]) -> str:
             cells.append(_share(share, bold=bold) + (f" ({seeds[student, row]})" if fewer else ""))
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rows(shares: Mapping[tuple[str, str], float]) -> list[str]:
+    # The rows in the order of the benchmark, as the student tells it that most of them fit.
+    count = Counter(student for student, _ in shares)
+    rows = [row for student, _ in count.most_common() for of, row in shares if of == student]
+    return list(dict.fromkeys(rows))
 
 
 def _seeds_of(student: str, seeds: Mapping[tuple[str, str], int]) -> int:
