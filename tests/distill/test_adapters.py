@@ -402,7 +402,9 @@ def test_a_later_stage_cannot_adapt_another_student_either() -> None:
         check_recipe(recipe({"architecture": "static"}, distill=[{}, ADAPTED]))
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"intermediate_size": 40}, {"hidden_size": 32, "attention_heads": 4}])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"layers": 1}, {"intermediate_size": 40}, {"hidden_size": 32, "attention_heads": 4}]
+)
 def test_adapters_beside_the_teachers_weights_are_welcome(sizes: dict[str, Any]) -> None:
     check_recipe(recipe({"architecture": "transformer"} | sizes))
 
