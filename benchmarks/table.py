@@ -99,15 +99,12 @@ def _of_data(data: str, result: Mapping[str, Any]) -> str:
             shares[student, row], seeds[student, row] = value, len(result["cells"][key]["seed"])
     most = max(seeds.values())
     students = list(dict.fromkeys(student for student, _ in shares))
-    best = {one: _best(one, shares, seeds) for one in students}
+    standing = {key: (seeds[key], share) for key, share in shares.items()}  # most seeds first, then the share
+    best = {one: max(found for (student, _), found in standing.items() if student == one) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
     for row in _rows(shares):
-        cells = []
-        for student in students:
-            share = shares.get((student, row))
-            fewer = seeds.get((student, row), most) < most
-            bold = share == best[student] and seeds[student, row] == _seeds_of(student, seeds)
-            cells.append(_share(share, bold=bold) + (f" ({seeds[student, row]})" if fewer else ""))
+        found = {student: standing.get((student, row)) for student in students}
+        cells = [_share(one, bold=one == best[student], most=most) for student, one in found.items()]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -119,19 +116,11 @@ def _rows(shares: Mapping[tuple[str, str], float]) -> list[str]:
     return list(dict.fromkeys(rows))
 
 
-def _seeds_of(student: str, seeds: Mapping[tuple[str, str], int]) -> int:
-    return max(count for (of, _), count in seeds.items() if of == student)
-
-
-def _best(student: str, shares: Mapping[tuple[str, str], float], seeds: Mapping[tuple[str, str], int]) -> float:
-    most = _seeds_of(student, seeds)
-    return max(value for key, value in shares.items() if key[0] == student and seeds[key] == most)
-
-
-def _share(value: float | None, *, bold: bool) -> str:
-    if value is None:
+def _share(standing: tuple[int, float] | None, *, bold: bool, most: int) -> str:
+    if standing is None:
         return ""
-    return f"**{value:.3f}**" if bold else f"{value:.3f}"
+    seeds, share = standing
+    return (f"**{share:.3f}**" if bold else f"{share:.3f}") + (f" ({seeds})" if seeds < most else "")
 
 
 def of_students(result: Mapping[str, Any]) -> str:

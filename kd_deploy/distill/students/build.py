@@ -228,6 +228,6 @@ def _started(student: OwnStudent, vectors: torch.Tensor) -> torch.Tensor:
 
 
 def _takes_layers(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> bool:
-    # Whether the teacher's layers can be copied: as wide, with as many heads, and within at least as wide.
+    # Whether a student of this config can start from such a teacher's layers: as wide, and within no wider.
     same = all(size(student) == size(teacher) for size in (width_of, heads_of))
     return same and inner_of(student) <= inner_of(teacher)

@@ -80,9 +80,9 @@ def writer_config(teacher: "PreTrainedConfig", settings: Depths) -> "PreTrainedC
 
 
 def takes_layers(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> bool:
-    """Whether a student of this config can start from the layers of such a teacher: they are no narrower within."""
-    narrower = all(_inner(student, part) <= _inner(teacher, part) for part in _parts(teacher))
-    return _widths(student) == _widths(teacher) and narrower
+    """Whether a student of this config can start from such a teacher's layers: as wide, and within no wider."""
+    fits = all(_inner(student, part) <= _inner(teacher, part) for part in _parts(teacher))
+    return _widths(student) == _widths(teacher) and fits
 
 
 def copied_depths(student: "PreTrainedConfig", teacher: "PreTrainedConfig") -> dict[Part, tuple[int, ...]]:

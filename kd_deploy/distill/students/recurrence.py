@@ -50,7 +50,6 @@ def _read_frozen(lstm: nn.LSTM, vectors: Tensor, lengths: Tensor) -> tuple[Tenso
         told = torch.cat([read, padding.to(read.dtype)], dim=-1)  # [B, S, E + 1]
         read, _, cell = torch.lstm(told, (zeros, zeros), weights, True, 1, 0.0, lstm.training, True, True)
         cells.append(cell)
-        read = read * (1 - padding.to(read.dtype))
         forward, backward = read.chunk(2, dim=-1)
         hidden.append(torch.stack([forward[last_row, last_step], backward[:, 0]]))
-    return read, torch.cat(hidden), torch.cat(cells)
+    return read * (1 - padding.to(read.dtype)), torch.cat(hidden), torch.cat(cells)

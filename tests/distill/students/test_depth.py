@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     BartConfig,
     BertConfig,
     EncoderDecoderConfig,
@@ -21,6 +19,7 @@ from transformers import (
 
 from kd_deploy.distill.students.depth import Depths, copied_depths, copied_writer, takes_layers, writer_config
 from kd_deploy.errors import RecipeError
+from tests.distill.students.models import logits, writer
 
 PAIR: dict[str, Any] = {
     "vocab_size": 40, "d_model": 16, "encoder_layers": 4, "decoder_layers": 4, "encoder_attention_heads": 2,
@@ -51,31 +50,13 @@ PAIRS = ("bart", "mbart", "marian", "t5")
 TIED = tuple(name for name in CONFIGS if name != "llama")
 
 
-def fresh(config: Any, *, seed: int) -> Any:
-    torch.manual_seed(seed)
-    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = auto.from_config(config, attn_implementation="eager").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():  # norms, biases and tables too: two layers are alike in nothing
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model
-
-
 @pytest.fixture(scope="module")
 def teachers() -> dict[str, Any]:
-    return {name: fresh(config, seed=0) for name, config in CONFIGS.items()}
+    return {name: writer(config, seed=0) for name, config in CONFIGS.items()}
 
 
 def student_of(teacher: Any, **settings: Any) -> Any:
-    return fresh(writer_config(teacher.config, Depths(**settings)), seed=1)
-
-
-def logits(model: Any) -> Tensor:
-    ids = torch.tensor([[7, 8, 9, 10, 11, 2], [5, 6, 7, 8, 2, 0]])
-    extra = {"decoder_input_ids": torch.tensor([[1, 8, 9], [1, 5, 4]])} if model.config.is_encoder_decoder else {}
-    with torch.no_grad():
-        found: Tensor = model(input_ids=ids, attention_mask=(ids > 0).long(), **extra).logits
-    return found
+    return writer(writer_config(teacher.config, Depths(**settings)), seed=1)
 
 
 def count(model: Any, part: str) -> int:
@@ -196,7 +177,7 @@ def test_other_widths_are_in_proportion_and_make_a_model_of_random_weights(
     teachers: dict[str, Any], name: str, settings: dict[str, int], sizes: dict[str, int | None]
 ) -> None:
     config: Any = writer_config(teachers[name].config, Depths(**settings))
-    student = fresh(config, seed=0)
+    student = writer(config, seed=0)
 
     assert {size: getattr(config, size) for size in sizes} == sizes
     assert student.get_input_embeddings().weight.shape[1] == settings.get("hidden_size", 16)

@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     BartConfig,
     BertConfig,
@@ -22,6 +20,7 @@ from kd_deploy.distill.students.depth import Depths, copied_writer, takes_layers
 from kd_deploy.distill.students.transformer import copy_weights, student_config
 from kd_deploy.distill.students.units import thinned
 from kd_deploy.recipe import TransformerStudent
+from tests.distill.students.models import fresh, logits, writer
 
 MARKS: dict[str, Any] = {"vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 ENCODER: dict[str, Any] = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -55,15 +54,6 @@ WRITERS: dict[str, tuple[Any, str, int]] = {
 SPOKEN = 10  # inner units of each layer that say anything
 
 
-def model_of(config: Any, *, auto: Any, seed: int) -> Any:
-    torch.manual_seed(seed)
-    model = auto.from_config(config, attn_implementation="eager").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
 def silence(model: nn.Module, leaving: str, axis: int) -> None:
     """Leave so many units of each layer, others in each, that change what it says."""
     with torch.no_grad():
@@ -72,21 +62,13 @@ def silence(model: nn.Module, leaving: str, axis: int) -> None:
                 weight.index_fill_(axis, torch.randperm(24)[SPOKEN:], 0.0)
 
 
-def logits(model: Any) -> Tensor:
-    ids = torch.tensor([[7, 8, 9, 10, 11, 2], [5, 6, 7, 8, 2, 0]])
-    extra = {"decoder_input_ids": torch.tensor([[1, 8, 9], [1, 5, 4]])} if model.config.is_encoder_decoder else {}
-    with torch.no_grad():
-        found: Tensor = model(input_ids=ids, attention_mask=(ids > 0).long(), **extra).logits
-    return found
-
-
 @pytest.mark.parametrize("family", ENCODERS)
 def test_an_encoder_without_the_units_that_say_nothing_answers_as_before(family: str) -> None:
     config, leaving, axis = ENCODERS[family]
-    teacher = model_of(config, auto=AutoModelForSequenceClassification, seed=0)
+    teacher = fresh(config, auto=AutoModelForSequenceClassification, seed=0)
     silence(teacher, leaving, axis)
     narrower = student_config(config, TransformerStudent(layers=2, intermediate_size=SPOKEN))
-    student = model_of(narrower, auto=AutoModelForSequenceClassification, seed=1)
+    student = fresh(narrower, auto=AutoModelForSequenceClassification, seed=1)
 
     copy_weights(student, teacher, (0, 1))
 
@@ -97,12 +79,11 @@ def test_an_encoder_without_the_units_that_say_nothing_answers_as_before(family:
 @pytest.mark.parametrize("family", WRITERS)
 def test_a_writer_without_the_units_that_say_nothing_writes_as_before(family: str) -> None:
     config, leaving, axis = WRITERS[family]
-    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    teacher = model_of(config, auto=auto, seed=0)
+    teacher = writer(config, seed=0)
     silence(teacher, leaving, axis)
     depth = {"encoder_layers": 2} if config.is_encoder_decoder else {}
     narrower = writer_config(config, Depths(**depth, decoder_layers=2, intermediate_size=SPOKEN))
-    student = model_of(narrower, auto=auto, seed=1)
+    student = writer(narrower, seed=1)
 
     assert takes_layers(narrower, config)
     copied_writer(student, teacher)
