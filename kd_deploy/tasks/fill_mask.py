@@ -1,5 +1,6 @@
 """Filling masks: which token stands where a text shows none. Learned from plain texts, without labels."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import cast
@@ -165,10 +166,10 @@ def _prediction(reading: Sequence[Reading]) -> Prediction:
     for one in reading:
         if one.piece.hidden is None:
             continue
-        log_p, ids = _log_probabilities(one.logits), one.piece.hidden.ids
-        known = [(row, wanted) for row, wanted in enumerate(ids) if wanted != UNKNOWN]
-        surprise -= sum(float(log_p[row, wanted]) for row, wanted in known)
-        pairs += [(int(log_p[row].argmax()), wanted) for row, wanted in known]
+        for logits, total, wanted in zip(one.logits, _log_sums(one.logits), one.piece.hidden.ids, strict=True):
+            if wanted != UNKNOWN:
+                surprise += total - float(logits[wanted])
+                pairs.append((int(logits.argmax()), wanted))
     return (surprise, *(float(token) for pair in pairs for token in pair))
 
 
@@ -183,9 +184,9 @@ def _answer(reading: Sequence[Reading]) -> Fillings:
         if hidden is None:
             continue
         stands = _stands(one)
-        for place, row in zip(hidden.places, _log_probabilities(one.logits), strict=True):
+        for place, logits, total in zip(hidden.places, one.logits, _log_sums(one.logits), strict=True):
             if drawn or stands[place] not in seen:  # a slice may show a gap once more
-                places.append(_fillings(row, hidden.tokenizer))
+                places.append(_fillings(logits, total, tokenizer=hidden.tokenizer))
                 seen.add(stands[place])
     return Fillings(text, tuple(places))
 
@@ -196,14 +197,24 @@ def _stands(reading: Reading) -> list[int]:
     return [reading.piece.start + begin for begin, _ in reading.encoded.places.characters]
 
 
-def _fillings(log_p: NDArray[np.float64], tokenizer: Tokenizer) -> tuple[Filling, ...]:
-    best = np.argsort(-log_p)[:TOP].tolist()
+def _fillings(logits: NDArray[np.float32], total: float, *, tokenizer: Tokenizer) -> tuple[Filling, ...]:
+    best = _highest(logits)
     names = [tokenizer.decode([token], skip_special_tokens=False).strip() for token in best]
-    return tuple(Filling(name, float(np.exp(log_p[token]))) for name, token in zip(names, best, strict=True))
+    return tuple(Filling(name, math.exp(float(logits[token]) - total)) for name, token in zip(names, best, strict=True))
 
 
-def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[n, V] of the logits of the hidden tokens."""
-    exact = logits.astype(np.float64)
-    exact -= exact.max(axis=1, keepdims=True)
-    return np.asarray(exact - np.log(np.exp(exact).sum(axis=1, keepdims=True)))
+def _highest(logits: NDArray[np.float32]) -> list[int]:
+    """The first of them, best first: a few looks at a whole vocabulary are far faster than a sort of it."""
+    left, best = logits.copy(), []
+    for _ in range(min(TOP, len(left))):
+        best.append(int(left.argmax()))
+        left[best[-1]] = -math.inf
+    return best
+
+
+def _log_sums(logits: NDArray[np.float32]) -> list[float]:
+    """The logarithm of the sum of e to the logits [n, V] of each hidden token: what probabilities are divided by."""
+    highest = logits.max(axis=1, keepdims=True)
+    sums = np.exp(logits - highest).sum(axis=1, dtype=np.float64)  # [n]
+    found: list[float] = (np.log(sums) + highest[:, 0]).tolist()
+    return found
