@@ -98,7 +98,7 @@ def _shown(found: Document) -> str:
 def _train(cell: Cell, work: Work, *, encoder: Path | None) -> Document:
     from kd_deploy.pipeline.train import distill
 
-    teacher = _teacher(cell.data, work, encoder=encoder)
+    teacher = teacher_of(cell.data, work, encoder=encoder)
     document = recipe_of(cell, epochs=work.epochs)
     file = work.cell_file(cell, row=cell.row)
     output = work.folder / "bundles" / file.stem
@@ -107,7 +107,7 @@ def _train(cell: Cell, work: Work, *, encoder: Path | None) -> Document:
     seconds = time.perf_counter() - started
     found = {
         **asdict(cell),
-        **_accuracies(output, cell.data),
+        **accuracies(output, cell.data),
         "seconds": round(seconds, 1),
         "recipe": document,
         "teacher_sha256": teacher["sha256"],
@@ -117,7 +117,7 @@ def _train(cell: Cell, work: Work, *, encoder: Path | None) -> Document:
     return found
 
 
-def _teacher(data: str, work: Work, *, encoder: Path | None) -> Document:
+def teacher_of(data: str, work: Work, *, encoder: Path | None) -> Document:
     """A data set's teacher, fine-tuned and judged once."""
     known = work.teacher(data)
     if known and Path(known["model"]).is_dir():
@@ -133,7 +133,7 @@ def _teacher(data: str, work: Work, *, encoder: Path | None) -> Document:
         "model": str(model),
         "finetune": settings,
         "sha256": sha256_file(model / "model.safetensors"),
-        **_accuracies(model, data),
+        **accuracies(model, data),
     }
     write_text(work.folder / "teachers" / f"{data}.json", json.dumps(found, indent=1) + "\n")
     print(f"{data} teacher: {_shown(found)}", flush=True)
@@ -151,7 +151,8 @@ def _fetched_encoder() -> Path:
     return folder / ENCODER_INSIDE
 
 
-def _accuracies(model: Path, data: str) -> dict[str, float]:
+def accuracies(model: Path, data: str) -> dict[str, float]:
+    """What a bundle reaches on a data set's validation and test rows."""
     from kd_deploy.pipeline.evaluate import evaluate
     from kd_deploy.pipeline.rows import labels_for
     from kd_deploy.pipeline.targets import resolve
