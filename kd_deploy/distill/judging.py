@@ -44,7 +44,7 @@ def evaluate_model(
         return _of_written(model, data, context=context)
     reading = partial(read_all, model, data.encoder, task=task, columns=columns, context=context)
     encoder = data.encoder
-    some = at_once(task, vocabulary_size=encoder.tokenizer.get_vocab_size(), max_length=encoder.max_length)
+    some = at_once(task, vocabulary_size=encoder.tokenizer.get_vocab_size())
     return scores(predicted(examples, task=task, reading=reading, at_once=some), examples)
 
 

@@ -140,7 +140,7 @@ class Predictor:
         written = judged_by_what_is_written(self._task)
         if written:
             return pieces.predicted(examples, task=self._task, reading=self.write)
-        some = at_once(self._task, vocabulary_size=self.vocabulary_size, max_length=self.max_length)
+        some = at_once(self._task, vocabulary_size=self.vocabulary_size)
         return pieces.predicted(examples, task=self._task, reading=self.read, at_once=some)
 
     def logits(self, inputs: Sequence[TextInput]) -> NDArray[np.float32]:

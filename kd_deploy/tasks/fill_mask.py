@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from kd_deploy.data.table import Table
 from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
-from kd_deploy.tasks.masking import masked
+from kd_deploy.tasks.masking import masked, shown
 from kd_deploy.tasks.pieces import single
 from kd_deploy.tasks.scoring import summed
 from kd_deploy.tasks.task import (
@@ -161,34 +161,52 @@ def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
     return sum(a == b for a, b in said) / len(said) if said else 0.0
 
 
+def shortened(piece: Piece, encoded: Encoded, logits: NDArray[np.float32], followed: bool) -> NDArray[np.float32]:
+    """What is kept of the logits [S, V] of a piece: how its hidden tokens are filled in.
+
+    Returns:
+        Of each hidden token its log-probability, 0 where the user hid it; the likeliest entries, best first; and the
+        log-probabilities of these: [n, 1 + 2 × TOP], less where the vocabulary has fewer entries.
+    """
+    rows = []
+    for place, wanted in zip(piece.hidden.places, piece.hidden.ids, strict=True) if piece.hidden else ():
+        best, highest = _highest(logits[place]), float(logits[place].max())
+        total = highest + math.log(np.exp(logits[place] - highest).sum(dtype=np.float64))
+        told = 0.0 if wanted == UNKNOWN else float(logits[place, wanted]) - total
+        rows.append([told, *best, *(float(logits[place, token]) - total for token in best)])
+    return np.array(rows, dtype=np.float32).reshape(len(rows), 1 + 2 * min(TOP, logits.shape[-1]))
+
+
 def _prediction(reading: Sequence[Reading]) -> Prediction:
     surprise, pairs = 0.0, []
     for one in reading:
-        if one.piece.hidden is None:
-            continue
-        for logits, total, wanted in zip(one.logits, _log_sums(one.logits), one.piece.hidden.ids, strict=True):
+        for (told, best, *_), wanted in zip(one.logits.tolist(), _ids(one), strict=True):
             if wanted != UNKNOWN:
-                surprise += total - float(logits[wanted])
-                pairs.append((int(logits.argmax()), wanted))
-    return (surprise, *(float(token) for pair in pairs for token in pair))
+                surprise -= told
+                pairs.append((best, float(wanted)))
+    return (surprise, *(token for pair in pairs for token in pair))
 
 
 def _answer(reading: Sequence[Reading]) -> Fillings:
     text, places, seen = "", [], set[int]()
-    drawn = not any(one.piece.hidden and UNKNOWN in one.piece.hidden.ids for one in reading)
+    drawn = not any(UNKNOWN in _ids(one) for one in reading)
     for one in reading:
-        hidden, start = one.piece.hidden, one.piece.start
+        start = one.piece.start
         # Where words were hidden here, characters are no longer where they were in the whole text.
         before = (f"{text} " if text else "") if drawn else text[:start].ljust(start)
-        text = before + str(one.piece.input)
-        if hidden is None:
+        text = before + shown(one.piece, one.encoded)
+        if one.piece.hidden is None:
             continue
         stands = _stands(one)
-        for place, logits, total in zip(hidden.places, one.logits, _log_sums(one.logits), strict=True):
+        for place, row in zip(one.piece.hidden.places, one.logits.tolist(), strict=True):
             if drawn or stands[place] not in seen:  # a slice may show a gap once more
-                places.append(_fillings(logits, total, tokenizer=hidden.tokenizer))
+                places.append(_fillings(row, one.piece.hidden.tokenizer))
                 seen.add(stands[place])
     return Fillings(text, tuple(places))
+
+
+def _ids(reading: Reading) -> tuple[int, ...]:
+    return reading.piece.hidden.ids if reading.piece.hidden else ()
 
 
 def _stands(reading: Reading) -> list[int]:
@@ -197,24 +215,16 @@ def _stands(reading: Reading) -> list[int]:
     return [reading.piece.start + begin for begin, _ in reading.encoded.places.characters]
 
 
-def _fillings(logits: NDArray[np.float32], total: float, *, tokenizer: Tokenizer) -> tuple[Filling, ...]:
-    best = _highest(logits)
-    names = [tokenizer.decode([token], skip_special_tokens=False).strip() for token in best]
-    return tuple(Filling(name, math.exp(float(logits[token]) - total)) for name, token in zip(names, best, strict=True))
+def _fillings(row: Sequence[float], tokenizer: Tokenizer) -> tuple[Filling, ...]:
+    best = len(row) // 2
+    names = [tokenizer.decode([int(token)], skip_special_tokens=False).strip() for token in row[1 : 1 + best]]
+    return tuple(Filling(name, math.exp(log_p)) for name, log_p in zip(names, row[1 + best :], strict=True))
 
 
 def _highest(logits: NDArray[np.float32]) -> list[int]:
-    """The first of them, best first: a few looks at a whole vocabulary are far faster than a sort of it."""
+    """The first entries, best first: a few looks at a whole vocabulary are far faster than a sort of it."""
     left, best = logits.copy(), []
     for _ in range(min(TOP, len(left))):
         best.append(int(left.argmax()))
         left[best[-1]] = -math.inf
     return best
-
-
-def _log_sums(logits: NDArray[np.float32]) -> list[float]:
-    """The logarithm of the sum of e to the logits [n, V] of each hidden token: what probabilities are divided by."""
-    highest = logits.max(axis=1, keepdims=True)
-    sums = np.exp(logits - highest).sum(axis=1, dtype=np.float64)  # [n]
-    found: list[float] = (np.log(sums) + highest[:, 0]).tolist()
-    return found

@@ -4,13 +4,15 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from typing import cast
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from kd_deploy.errors import BundleError
-from kd_deploy.tasks.encoding import Encoded, Encoder, utf8
+from kd_deploy.tasks.encoding import Encoded, Encoder, Places, utf8
 from kd_deploy.tasks.task import UNKNOWN, Hidden, Piece
+from kd_deploy.tasks.words import tokens_of
 
 MASKS = ("[MASK]", "<mask>")  # what tokenizers call it
 SHARE = 0.15  # of the words, as Devlin et al. 2019, arXiv 1810.04805
@@ -46,10 +48,9 @@ def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
 
 
 def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
-    """The pieces with some words hidden; where the mask token stands in a text already, that is what is hidden.
+    """The pieces, and which tokens of each are hidden: those of some words.
 
-    A word becomes as many mask tokens as it has tokens. Where a tokenizer then reads the rest of the text otherwise
-    than before, nothing of that text is hidden.
+    Where the mask token stands in a text already, that is what is hidden of it, and nothing else.
 
     Raises:
         BundleError: The tokenizer has no mask token.
@@ -57,57 +58,50 @@ def masked(pieces: Sequence[Piece], encoder: Encoder) -> list[Piece]:
     mask, special = mask_of(encoder.tokenizer), special_ids(encoder.tokenizer)
     encoded = encoder.encode_all([one.input for one in pieces], places=True)
     given = {one.row for one in pieces if mask in str(one.input)}  # of a long text, its other slices too
-    drawn = [
-        _given(piece, one, encoder.tokenizer, mask=mask)
+    return [
+        _given(piece, one, encoder.tokenizer, mask_id=mask_id_of(encoder.tokenizer))
         if piece.row in given
-        else _drawn(piece, one, encoder.tokenizer, mask=mask, special=special)
+        else _drawn(piece, one, encoder.tokenizer, special=special)
         for piece, one in zip(pieces, encoded, strict=True)
     ]
-    again = encoder.encode_all([one.input for one in drawn])
-    mask_id = mask_id_of(encoder.tokenizer)
-    return [
-        made if _as_meant(one, before, made, mask_id=mask_id) else replace(piece, hidden=None)
-        for piece, made, before, one in zip(pieces, drawn, encoded, again, strict=True)
-    ]
 
 
-def _given(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str) -> Piece:
-    mask_id = tokenizer.token_to_id(mask)
+def hiding(encoded: Encoded, hidden: Hidden) -> Encoded:
+    """A piece as a model is to read it: the mask in the places of what is hidden."""
+    ids, mask_id = list(encoded.ids), mask_id_of(hidden.tokenizer)
+    for place in hidden.places:
+        ids[place] = mask_id
+    return replace(encoded, ids=ids)
+
+
+def shown(piece: Piece, encoded: Encoded) -> str:
+    """The text of a piece with a mask for each hidden token."""
+    text, hidden = str(piece.input), piece.hidden
+    if hidden is None or UNKNOWN in hidden.ids:  # the user's own masks stand there
+        return text
+    tokens, mask = tokens_of(text, cast("Places", encoded.places)), mask_of(hidden.tokenizer)
+    parts: list[str] = []
+    last = 0
+    for place in np.flatnonzero(np.isin(tokens.rows, hidden.places)).tolist():
+        begin, end = int(tokens.starts[place]), int(tokens.ends[place])
+        parts += [text[last:begin] or " " * bool(parts), mask]
+        last = max(last, end)
+    return "".join([*parts, text[last:]])
+
+
+def _given(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask_id: int) -> Piece:
     places = tuple(place for place, one in enumerate(encoded.ids) if one == mask_id)
-    return replace(piece, hidden=Hidden(places, (UNKNOWN,) * len(places), tokenizer))
+    return replace(piece, hidden=Hidden(places, (UNKNOWN,) * len(places), tokenizer)) if places else piece
 
 
-def _drawn(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, mask: str, special: frozenset[int]) -> Piece:
+def _drawn(piece: Piece, encoded: Encoded, tokenizer: Tokenizer, *, special: frozenset[int]) -> Piece:
     text = str(piece.input)
-    words = [word for word in _words(encoded) if special.isdisjoint(encoded.ids[k] for k in word)]
+    tokens = tokens_of(text, cast("Places", encoded.places))
+    of_words = np.split(tokens.rows, np.flatnonzero(tokens.begins)[1:])
+    words = [word for word in of_words if len(word) and special.isdisjoint(encoded.ids[row] for row in word)]
     if not words:
         return piece
     rng = random.Random(zlib.crc32(utf8(text).encode()))  # noqa: S311 - a draw, not a secret
     chosen = sorted(rng.sample(range(len(words)), max(1, round(SHARE * len(words)))))
-    assert encoded.places is not None  # noqa: S101 - asked for
-    characters, parts, last = encoded.places.characters, [], 0
-    for word in chosen:
-        tokens = words[word]
-        begin, end = characters[tokens[0]][0], characters[tokens[-1]][1]
-        parts += [text[last:begin], " ".join([mask] * len(tokens))]
-        last = end
-    places = tuple(token for word in chosen for token in words[word])
-    hidden = Hidden(places, tuple(encoded.ids[place] for place in places), tokenizer)
-    return replace(piece, input="".join([*parts, text[last:]]), hidden=hidden)
-
-
-def _words(encoded: Encoded) -> list[list[int]]:
-    """The tokens of each word, special tokens aside."""
-    assert encoded.places is not None  # noqa: S101 - asked for
-    numbers = encoded.places.words
-    tokens = [place for place, word in enumerate(numbers) if word is not None]
-    return [list(group) for _, group in groupby(tokens, key=lambda place: numbers[place])]
-
-
-def _as_meant(found: Encoded, before: Encoded, piece: Piece, *, mask_id: int) -> bool:
-    if piece.hidden is None:
-        return False
-    expected = list(before.ids)
-    for place in piece.hidden.places:
-        expected[place] = mask_id
-    return found.ids == expected
+    places = tuple(int(row) for word in chosen for row in words[word])
+    return replace(piece, hidden=Hidden(places, tuple(encoded.ids[place] for place in places), tokenizer))

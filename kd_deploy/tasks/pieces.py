@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from kd_deploy.errors import UsageError
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput
+from kd_deploy.tasks.masking import hiding
 from kd_deploy.tasks.task import Examples, Piece, Prediction, Reading, Readings, Task
 
-Shorten = Callable[[Encoded, NDArray[np.float32], bool], NDArray[np.float32]]
+Shorten = Callable[[Piece, Encoded, NDArray[np.float32], bool], NDArray[np.float32]]
 Show = Callable[[Sequence[Encoded]], Iterable[tuple[int, NDArray[np.float32]]]]
 AT_ONCE = 256  # examples whose logits of tokens are held in memory
 
@@ -46,8 +47,9 @@ def stacked(readings: Readings) -> NDArray[np.float32]:
 
 
 def encode(pieces: Sequence[Piece], encoder: Encoder, *, task: Task) -> list[Encoded]:
-    """The pieces as ids, with the places of their tokens where the task is about these."""
-    return encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
+    """The pieces as ids, with the places of their tokens where the task is about these; what is hidden is a mask."""
+    found = encoder.encode_all([one.input for one in pieces], places=task.LEVEL != "text")
+    return [hiding(one, piece.hidden) if piece.hidden else one for one, piece in zip(found, pieces, strict=True)]
 
 
 def read(
@@ -60,15 +62,16 @@ def read(
         encoder: The tokenizer of the model.
         task: Says how inputs are cut.
         show: The numbers of encoded pieces, in any order, and the logits of each, [C] or [S, C] without padding.
-        shorten: What is kept of the logits [S, C] of a piece, by whether another one of its text follows; None: all.
+        shorten: What is kept of the logits [S, C] of an encoded piece, and whether another one of its text follows;
+            None: all.
     """
     pieces = task.pieces(inputs, encoder)
     encoded = encode(pieces, encoder, task=task)
     followed = {row for row, (one, after) in enumerate(pairwise(pieces)) if one.row == after.row}
     shown: dict[int, Reading] = {}
     for row, logits in show(encoded):
-        kept = shorten(encoded[row], logits, row in followed) if shorten else logits
-        shown[row] = _reading(pieces[row], encoded[row], kept)
+        kept = shorten(pieces[row], encoded[row], logits, row in followed) if shorten else logits
+        shown[row] = Reading(pieces[row], encoded[row], kept)
     found: list[list[Reading]] = [[] for _ in inputs]
     for row, piece in enumerate(pieces):
         found[piece.row].append(shown[row])
@@ -85,9 +88,3 @@ def predicted(
     for some in examples.in_parts(at_once):
         found += task.predictions(reading(some.inputs), some)
     return tuple(found)
-
-
-def _reading(piece: Piece, encoded: Encoded, logits: NDArray[np.float32]) -> Reading:
-    if piece.hidden is None:
-        return Reading(piece, encoded, logits)
-    return Reading(piece, encoded, logits[list(piece.hidden.places)])

@@ -1,6 +1,5 @@
 """The tasks that there are, by name."""
 
-import math
 from collections.abc import Sequence
 
 from kd_deploy.recipe.fitting import OWN_LABELS, WITHOUT_LABELS, WRITING
@@ -15,7 +14,6 @@ from kd_deploy.tasks import (
     token_classification,
 )
 from kd_deploy.tasks.encoding import TextInput
-from kd_deploy.tasks.masking import SHARE
 from kd_deploy.tasks.pieces import AT_ONCE, Shorten
 from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Task
 
@@ -77,21 +75,25 @@ def judged_by_what_is_written(task: Task) -> bool:
     return task.NAME == text2text.NAME
 
 
-def at_once(task: Task, *, vocabulary_size: int, max_length: int) -> int:
+def at_once(task: Task, *, vocabulary_size: int) -> int:
     """How many examples may be read before what was read of them is scored.
 
     Args:
-        task: Where logits are over all entries of the vocabulary, few.
+        task: Where something is kept of every entry of the vocabulary, few.
         vocabulary_size: Of the model's tokenizer.
-        max_length: Tokens of a piece.
     """
-    rows = {text_generation.NAME: SLICES, fill_mask.NAME: math.ceil(SHARE * max_length)}.get(task.NAME)
-    return AT_ONCE if rows is None else max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * rows)))
+    if task.NAME != text_generation.NAME:
+        return AT_ONCE
+    return max(1, min(AT_ONCE, LOGITS_AT_ONCE // (vocabulary_size * SLICES)))
 
 
 def shortening(task: Task) -> Shorten | None:
     """What is kept of the logits of a piece, where all of them would be too many; None: all."""
-    return text_generation.shortened if task.NAME == text_generation.NAME else None
+    ways: dict[str, Shorten] = {
+        text_generation.NAME: text_generation.shortened,
+        fill_mask.NAME: fill_mask.shortened,
+    }
+    return ways.get(task.NAME)
 
 
 def as_asked(inputs: Sequence[TextInput], task: Task) -> tuple[TextInput, ...]:

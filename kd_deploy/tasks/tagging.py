@@ -14,13 +14,10 @@ from kd_deploy.errors import DataError
 from kd_deploy.tasks.columns import list_in
 from kd_deploy.tasks.encoding import Encoded, Places
 from kd_deploy.tasks.task import Piece, Reading, Tagged
+from kd_deploy.tasks.words import UNSPACED, Tokens, tokens_of
 
 OUTSIDE = "O"
 TAG = re.compile(r"O|[BI]-.+")
-# Scripts that put no space between words: Thai to Burmese, Khmer, kana, Chinese characters.
-UNSPACED = re.compile(
-    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
 
 Words = tuple[str, ...]
 
@@ -32,25 +29,6 @@ class Span:
     type: str
     first: int
     last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The tokens of a text that show something, [K]: their rows in the logits of their piece, and their characters.
-
-    `begins`: here begins what an answer tags as one. That is a word of the tokenizer; in scripts without spaces,
-    where such a word may be a whole sentence, a token.
-    """
-
-    rows: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    begins: NDArray[np.bool_]
-
-    def within(self, first: float, last: float) -> "Tokens":
-        """Those that start from character `first` up to `last`."""
-        kept = (self.starts >= first) & (self.starts < last)
-        return Tokens(self.rows[kept], self.starts[kept], self.ends[kept], self.begins[kept])
 
 
 def spans(tags: Iterable[int], names: Sequence[str]) -> list[Span]:
@@ -123,19 +101,9 @@ def joined(words: Sequence[Words]) -> list[tuple[str, tuple[tuple[int, int], ...
     return [_joined(row) for row in words]
 
 
-def tokens_of(piece: Piece, encoded: Encoded) -> Tokens:
-    """The tokens of a piece, without special ones; characters are those of the whole text, spaces around left out."""
-    text, places = cast("str", piece.input), cast("Places", encoded.places)
-    found = []
-    for row, (first, last) in enumerate(places.characters):
-        shown = text[first:last].strip()
-        if shown and places.texts[row] is not None:
-            start, word = text.index(shown, first), places.words[row]
-            found.append((row, start, start + len(shown), -1 if word is None else word))
-    rows, starts, ends, words = np.array(found, dtype=np.int64).reshape(-1, 4).T
-    alone = np.array([UNSPACED.match(text, start) is not None for start in starts], dtype=bool)
-    apart = (alone | np.append(False, alone[:-1])) & (np.diff(starts, prepend=-1) > 0)  # [K]
-    return Tokens(rows, starts + piece.start, ends + piece.start, apart | (np.diff(words, prepend=-2) != 0))
+def tokens_of_piece(piece: Piece, encoded: Encoded) -> Tokens:
+    """The tokens of a piece, by the characters of the whole text."""
+    return tokens_of(cast("str", piece.input), cast("Places", encoded.places), start=piece.start)
 
 
 def tokens_read(readings: Sequence[Reading]) -> tuple[Tokens, NDArray[np.float32]]:
@@ -146,7 +114,7 @@ def tokens_read(readings: Sequence[Reading]) -> tuple[Tokens, NDArray[np.float32
     pieces = [one.piece for one in readings]
     middles = [(one.start + len(one.input) + later.start) / 2 for one, later in pairwise(pieces)]
     kept = [
-        tokens_of(one.piece, one.encoded).within(first, last)
+        tokens_of_piece(one.piece, one.encoded).within(first, last)
         for one, (first, last) in zip(readings, pairwise([0.0, *middles, np.inf]), strict=True)
     ]
     logits = [one.logits[tokens.rows] for one, tokens in zip(readings, kept, strict=True)]

@@ -90,7 +90,7 @@ def predictions(readings: Readings, examples: Examples) -> tuple[Prediction, ...
     )
 
 
-def shortened(encoded: Encoded, logits: NDArray[np.float32], followed: bool) -> NDArray[np.float32]:
+def shortened(piece: Piece, encoded: Encoded, logits: NDArray[np.float32], followed: bool) -> NDArray[np.float32]:
     """What is kept of the logits [S, V] of a piece: all that its text is scored by, and no row for each token.
 
     Returns:

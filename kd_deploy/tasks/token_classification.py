@@ -144,7 +144,7 @@ def aims(
         of = cast("Places", one.places).texts
         aim = np.array([NO_DECISION if text is None else other for text in of], dtype=np.int64)  # [S]
         if known:
-            tokens = tagging.tokens_of(piece, one)
+            tokens = tagging.tokens_of_piece(piece, one)
             aim[tokens.rows] = tagging.tags_of_tokens(tokens, targets[piece.row], names=names, start=piece.start)
         found.append(aim)
     return found

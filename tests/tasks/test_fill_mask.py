@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kd_deploy.data.table import Table
 from kd_deploy.errors import DataError, UsageError
 from kd_deploy.tasks import fill_mask as task
+from kd_deploy.tasks.encoding import Encoded
 from kd_deploy.tasks.task import NO_DECISION, UNKNOWN, Examples, Hidden, LabelSpace, Piece, Prediction, Reading
 from tests.tasks.test_masking import encoder, id_of, word_piece
 
@@ -32,7 +33,13 @@ def examples(*given: object) -> Examples:
 def reading(ids: Sequence[int], logits: NDArray[np.float32], *, text: str = "ba [MASK]") -> Reading:
     """What a model showed of a text of which these are hidden; logits [n, V]."""
     piece = Piece(0, text, 0, Hidden(tuple(range(1, len(ids) + 1)), tuple(ids), TOKENIZER))
-    return Reading(piece, encoder().encode_all([text], places=True)[0], logits)
+    encoded = encoder().encode_all([text], places=True)[0]
+    return shown(piece, encoded, np.pad(logits, ((1, 0), (0, 0))))
+
+
+def shown(piece: Piece, encoded: Encoded, logits: NDArray[np.float32]) -> Reading:
+    """What is kept of what a model showed; logits [S, V]."""
+    return Reading(piece, encoded, task.shortened(piece, encoded, logits, False))
 
 
 def rows(*given: dict[int, float], entries: int = ENTRIES) -> NDArray[np.float32]:
@@ -107,7 +114,7 @@ def test_predictions_hold_the_surprise_and_then_each_token_said_and_hidden() -> 
 
 def test_pieces_of_a_text_are_one_prediction() -> None:
     first, second = reading([BA], rows({BA: 5.0})), reading([BE], rows({BE: 5.0}))
-    nothing = Reading(Piece(0, "bi"), encoder().encode("bi"), np.ones((3, ENTRIES), dtype=np.float32))
+    nothing = shown(Piece(0, "bi"), encoder().encode("bi"), np.ones((3, ENTRIES), dtype=np.float32))
 
     (together,) = predicted([first, nothing, second])
     alone = predicted([first], [second], [nothing])
@@ -203,7 +210,7 @@ def test_an_answer_as_json_has_a_list_for_each_gap() -> None:
 
 
 def test_a_text_without_gaps_has_no_fillings() -> None:
-    nothing = Reading(Piece(0, " "), encoder().encode(" "), np.ones((2, ENTRIES), dtype=np.float32))
+    nothing = shown(Piece(0, " "), encoder().encode(" "), np.ones((2, ENTRIES), dtype=np.float32))
 
     assert task.to_json(task.answers([[nothing]], LABELS)[0], LABELS) == {"text": " ", "fillings": []}
 
@@ -219,14 +226,36 @@ def test_a_long_text_with_a_gap_is_given_back_as_it_is(text: str) -> None:
     by = encoder(max_length=12)
     pieces = task.pieces([text], by)
     encoded = by.encode_all([str(one.input) for one in pieces], places=True)
-    shown = [
-        Reading(piece, one, rows(*({BE: 8.0} for _ in (piece.hidden.places if piece.hidden else ()))))
-        for piece, one in zip(pieces, encoded, strict=True)
-    ]
+    readings = [shown(*both, rows(*({BE: 8.0} for _ in both[1].ids))) for both in zip(pieces, encoded, strict=True)]
 
-    (found,) = task.answers([shown], LABELS)
+    (found,) = task.answers([readings], LABELS)
 
     assert len(pieces) > 2
     assert found.text.split() == text.split()
     assert found.text.rstrip().endswith(text.strip()[-30:])
     assert len(found.places) == text.count("[MASK]")
+
+
+def test_no_more_is_kept_of_a_piece_than_how_its_gaps_are_filled() -> None:
+    piece = Piece(0, "ba be", 0, Hidden((1, 2), (BA, UNKNOWN), TOKENIZER))
+    logits = np.random.default_rng(0).normal(size=(4, ENTRIES)).astype(np.float32)
+    log_p = logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
+
+    found = task.shortened(piece, encoder().encode("ba be"), logits, False)
+
+    best = np.argsort(-log_p[1:3], axis=1)[:, : task.TOP]
+    assert found.shape == (2, 1 + 2 * task.TOP)
+    assert found[:, 0] == pytest.approx([log_p[1, BA], 0.0], abs=1e-5)
+    assert found[:, 1 : 1 + task.TOP].tolist() == best.tolist()
+    assert found[:, 1 + task.TOP :] == pytest.approx(np.take_along_axis(log_p[1:3], best, axis=1), abs=1e-5)
+
+
+def test_a_text_without_gaps_shows_which_of_its_words_were_hidden() -> None:
+    by = encoder()
+    (piece,) = task.pieces(["baba"], by)
+    read = shown(piece, by.encode_all(["baba"], places=True)[0], rows(*({BE: 8.0} for _ in range(4))))
+
+    (found,) = task.answers([[read]], LABELS)
+
+    assert found.text == "[MASK] [MASK]"
+    assert [place[0].token for place in found.places] == ["be", "be"]

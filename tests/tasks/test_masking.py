@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.encoding import Encoder
-from kd_deploy.tasks.masking import mask_of, masked
+from kd_deploy.tasks.masking import hiding, mask_of, masked, shown
 from kd_deploy.tasks.pieces import whole
 from kd_deploy.tasks.task import UNKNOWN, Hidden, Piece
 from kd_deploy.tasks.windows import windows
@@ -70,12 +70,15 @@ def hidden(piece: Piece) -> Hidden:
     return piece.hidden
 
 
-def shown_again(piece: Piece, by: Encoder) -> list[int]:
-    """The ids of a piece with what is hidden in its places."""
-    ids = list(by.encode(piece.input).ids)
-    for place, token in zip(hidden(piece).places, hidden(piece).ids, strict=True):
-        ids[place] = token
-    return ids
+def read(piece: Piece, by: Encoder) -> list[str]:
+    """The tokens of a piece as a model reads it."""
+    ids = hiding(by.encode(piece.input), hidden(piece)).ids
+    return [str(by.tokenizer.id_to_token(one)) for one in ids]
+
+
+def seen(piece: Piece, by: Encoder) -> str:
+    """The text of a piece as a user sees what is hidden of it."""
+    return shown(piece, by.encode_all([piece.input], places=True)[0])
 
 
 def some_texts(count: int, *, words: Sequence[str] = (*WORDS, *LONGER)) -> list[str]:
@@ -104,11 +107,11 @@ def test_other_texts_hide_other_words() -> None:
 def test_a_seventh_of_the_words_is_hidden_and_never_none(words: int, expected: int) -> None:
     piece = hide(" ".join(WORDS[:words]))[0]
 
-    assert str(piece.input).count(MASK) == len(hidden(piece).places) == expected
+    assert read(piece, encoder()).count(MASK) == len(hidden(piece).places) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "shown", "places", "tokens"),
+    ("text", "masked_text", "places", "tokens"),
     [
         ("ba", "[MASK]", (1,), ["ba"]),
         ("Ba", "[MASK]", (1,), ["ba"]),
@@ -117,11 +120,12 @@ def test_a_seventh_of_the_words_is_hidden_and_never_none(words: int, expected: i
     ],
 )
 def test_a_word_becomes_as_many_masks_as_it_has_tokens(
-    text: str, shown: str, places: tuple[int, ...], tokens: list[str]
+    text: str, masked_text: str, places: tuple[int, ...], tokens: list[str]
 ) -> None:
     piece = hide(text)[0]
 
-    assert piece.input == shown
+    assert (piece.input, seen(piece, encoder())) == (text, masked_text)
+    assert read(piece, encoder()) == ["[CLS]", *[MASK] * len(places), "[SEP]"]
     assert hidden(piece).places == places
     assert [hidden(piece).tokenizer.id_to_token(one) for one in hidden(piece).ids] == tokens
 
@@ -130,12 +134,12 @@ def test_whole_words_are_hidden_and_the_rest_stays_as_it_is() -> None:
     by, texts = encoder(), [f"{one}, {one[:5]}." for one in some_texts(40)]
 
     for text, piece, before in zip(texts, hide(*texts, by=by), by.encode_all(texts, places=True), strict=True):
-        assert shown_again(piece, by) == before.ids
         assert before.places is not None
         chosen = {before.places.words[place] for place in hidden(piece).places}
         assert None not in chosen
         assert {place for place, word in enumerate(before.places.words) if word in chosen} == {*hidden(piece).places}
-        kept = [one.strip() for one in str(piece.input).split(MASK) if one.strip()]
+        assert [before.ids[place] for place in hidden(piece).places] == [*hidden(piece).ids]
+        kept = [one.strip() for one in seen(piece, by).split(MASK) if one.strip()]
         assert all(part in text for part in kept)
 
 
@@ -145,7 +149,7 @@ def test_whole_words_are_hidden_and_the_rest_stays_as_it_is() -> None:
 def test_where_the_user_hid_words_nothing_else_is_hidden(text: str, places: tuple[int, ...]) -> None:
     piece = hide(text)[0]
 
-    assert piece.input == text
+    assert seen(piece, encoder()) == piece.input == text
     assert hidden(piece).places == places
     assert hidden(piece).ids == (UNKNOWN,) * len(places)
 
@@ -178,19 +182,34 @@ def test_bytes_are_hidden_with_the_space_before_them(trims: bool) -> None:
 
     pieces = hide(*texts, by=by)
 
-    assert [shown_again(piece, by) for piece in pieces] == [one.ids for one in by.encode_all(texts)]
+    assert all(read(piece, by).count("<mask>") == len(hidden(piece).ids) for piece in pieces)
     tokens = {str(by.tokenizer.id_to_token(one)) for piece in pieces for one in hidden(piece).ids}
     assert any(token.startswith("Ġ") for token in tokens)
-    assert all(str(piece.input).count("<mask>") == len(hidden(piece).ids) for piece in pieces)
+    assert all(seen(piece, by).count("<mask>") == len(hidden(piece).ids) for piece in pieces)
 
 
-def test_a_text_that_would_fall_into_other_tokens_is_left_whole() -> None:
-    by = encoder(byte_level(takes_space=False))  # the space before a mask is a token of its own
+@pytest.mark.parametrize("takes_space", [True, False])
+def test_masks_take_the_places_of_tokens_however_a_tokenizer_would_read_them_in_a_text(takes_space: bool) -> None:
+    by = encoder(byte_level(takes_space=takes_space))
 
-    left, made = hide("zebra", "the", by=by)  # many tokens, with spaces between their masks; and one
+    for piece, before in zip(hide("zebra", "the", by=by), by.encode_all(["zebra", "the"]), strict=True):
+        assert read(piece, by) == ["<s>", *["<mask>"] * (len(before) - 2), "</s>"]
 
-    assert left == Piece(0, "zebra")
-    assert (made.input, hidden(made).places) == ("<mask>", (1,))
+
+@pytest.mark.parametrize("text", ["our film was long. " * 8, "我们昨天在北京的饭店吃饭他说这个电影很好看" * 3])
+@pytest.mark.parametrize("spaces", [True, False])
+def test_a_seventh_is_hidden_where_a_tokenizer_calls_a_sentence_a_word(text: str, spaces: bool) -> None:
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace() if spaces else pre_tokenizers.Split("\n", "isolated")
+    trainer = trainers.BpeTrainer(
+        vocab_size=80, show_progress=False, special_tokens=[SPECIAL[1], MASK], max_token_length=3
+    )
+    tokenizer.train_from_iterator([text], trainer)
+    by = encoder(tokenizer)
+
+    (piece,) = hide(text, by=by)
+
+    assert 0.05 < len(hidden(piece).places) / len(by.encode(text)) < 0.4
 
 
 def test_each_slice_of_a_long_text_hides_words_of_its_own() -> None:
@@ -202,5 +221,5 @@ def test_each_slice_of_a_long_text_hides_words_of_its_own() -> None:
     assert len(pieces) > 5
     assert [(one.row, one.start) for one in pieces] == [(one.row, one.start) for one in slices]
     for piece, one in zip(pieces, slices, strict=True):
-        assert MASK in str(piece.input)
-        assert shown_again(piece, by) == by.encode(one.input).ids
+        assert piece.input == one.input
+        assert MASK in read(piece, by)

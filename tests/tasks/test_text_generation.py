@@ -66,7 +66,7 @@ def predicted(given: Examples, found: Sequence[Sequence[Reading]]) -> list[tuple
 
 
 def short(reading: Reading, *, followed: bool) -> Reading:
-    return replace(reading, logits=text_generation.shortened(reading.encoded, reading.logits, followed))
+    return replace(reading, logits=text_generation.shortened(reading.piece, reading.encoded, reading.logits, followed))
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

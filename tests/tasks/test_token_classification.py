@@ -360,6 +360,16 @@ def test_the_tokens_of_a_word_are_what_its_first_is() -> None:
     assert [(one.type, one.text) for one in found.entities] == [("LOC", "cab")]
 
 
+def test_a_name_ends_before_the_full_stop_that_its_tokenizer_counts_with_it() -> None:
+    by = encoder()
+    by.tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    by.tokenizer.model = models.WordPiece({SPECIAL[0]: 0, "a": 1, "b": 2, "##.": 3, "##,": 4}, unk_token=SPECIAL[0])
+
+    found = task.answers([[reading("a b. a, a", [1, 2, 0, 3, 0, 3], by=by)]], LABELS)[0]
+
+    assert [(one.type, one.text) for one in found.entities] == [("LOC", "a b"), ("PER", "a"), ("PER", "a")]
+
+
 def test_the_score_is_the_mean_probability_of_the_words() -> None:
     shown = reading("a b c", [0, 0, 0])
     for row, (tag, logit) in enumerate([(3, 1.0), (4, 2.0)], 1):
