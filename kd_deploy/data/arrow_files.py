@@ -32,7 +32,7 @@ def read_parquet(path: Path, wanted: Wanted) -> Table:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             chosen = wanted.choose(schema.names, place=wanted.source)
-            rows = file.read(columns=list(chosen.values()))
+            rows, count = file.read(columns=list(chosen.values())), file.metadata.num_rows
         columns = {task: rows.column(name).to_pylist() for task, name in chosen.items()}
         digest = sha256_file(path)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -41,7 +41,8 @@ def read_parquet(path: Path, wanted: Wanted) -> Table:
             hint="write the file again, or check its ending",
         ) from error
     features = _features_in(schema.metadata or {})
-    return _table(wanted, columns, features={task: features.get(name) for task, name in chosen.items()}, sha256=digest)
+    described = {task: features.get(name) for task, name in chosen.items()}
+    return _table(wanted, columns, count=count, features=described, sha256=digest)
 
 
 def read_folder(path: Path, wanted: Wanted, *, split: str) -> Table:
@@ -111,15 +112,15 @@ def _from_dataset(dataset: Any, wanted: Wanted) -> Table:
     rows = plain[:]
     columns = {task: list(rows[name]) for task, name in chosen.items()}
     features = plain.features.to_dict()
-    return _table(wanted, columns, features={task: features.get(name) for task, name in chosen.items()}, sha256="")
+    described = {task: features.get(name) for task, name in chosen.items()}
+    return _table(wanted, columns, count=len(dataset), features=described, sha256="")
 
 
 def _table(
-    wanted: Wanted, columns: Mapping[str, Sequence[object]], *, features: Mapping[str, Any], sha256: str
+    wanted: Wanted, columns: Mapping[str, Sequence[object]], *, count: int, features: Mapping[str, Any], sha256: str
 ) -> Table:
     named = {task: _named(values, _class_names(features[task])) for task, values in columns.items()}
     class_names = [_class_names(_held(feature)) for feature in features.values()]
-    count = min((len(values) for values in named.values()), default=0)
     require_rows(count, source=wanted.source)
     return Table(
         source=wanted.source,
@@ -135,7 +136,10 @@ def _named(values: Sequence[object], names: tuple[str, ...]) -> Sequence[object]
     # -1 is how the hub marks a label that is held back: no label.
     if not names:
         return values
-    return [names[value] if isinstance(value, int) and 0 <= value < len(names) else None for value in values]
+    return [
+        names[value] if isinstance(value, int) and 0 <= value < len(names) else value if value in names else None
+        for value in values
+    ]
 
 
 def _sha256_rows(columns: Mapping[str, Sequence[object]]) -> str:

@@ -105,6 +105,11 @@ def _records(path: Path, source: str, delimiter: str) -> Iterator[tuple[int, lis
         try:
             record = next(reader, None)
         except csv.Error as error:
+            if str(error).startswith("new-line character"):
+                raise DataError(
+                    f"{source} line {start} has line ends of carriage returns alone (\\r)",
+                    hint="save it with the line ends of Unix (\\n) or Windows (\\r\\n)",
+                ) from error
             raise DataError(
                 f"{source} line {start} starts a record that cannot be read: {error}",
                 hint="close every double quote, and write one inside a quoted field as two",

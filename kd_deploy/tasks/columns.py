@@ -44,7 +44,10 @@ def label_rows(table: Table) -> list[tuple[str, ...]]:
         DataError: Neither column is there, or a label is null or no name; the line is named.
     """
     if "labels" in table.columns:
-        return [_several(table, row) for row in range(len(table))]
+        found = [_several(table, row) for row in range(len(table))]
+        if len(set(found)) > 1 and all({*one} == {"0", "1"} for one in found):  # of two classes, none repeated
+            raise _yes_or_no(table.columns["labels"][0], place=table.place(0))
+        return found
     if "label" in table.columns:
         return [(_label(table, table.columns["label"][row], row),) for row in range(len(table))]
     raise DataError(
@@ -75,11 +78,15 @@ def _several(table: Table, row: int) -> tuple[str, ...]:
         )
     names = [_label(table, one, row) for one in value]
     if len(names) > len(set(names)) and not {*names} - {"0", "1"}:
-        raise DataError(
-            f"{table.place(row)}: labels is {brief(value)}, which says no or yes of every class",
-            hint='list the classes of the row by their names, as in ["sport", "travel"]',
-        )
+        raise _yes_or_no(value, place=table.place(row))
     return tuple(dict.fromkeys(names))
+
+
+def _yes_or_no(value: object, *, place: str) -> DataError:
+    return DataError(
+        f"{place}: labels is {brief(value)}, which says no or yes of every class",
+        hint='list the classes of the row by their names, as in ["sport", "travel"]',
+    )
 
 
 def _written_out(cell: str, *, place: str) -> list[object]:
@@ -100,7 +107,7 @@ def list_in(cell: str) -> list[object] | None:
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(cell.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # TypeError: {[1]: 2}
             continue
         return found if isinstance(found, list) else None
     return None

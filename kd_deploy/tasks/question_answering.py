@@ -1,5 +1,6 @@
 """Extractive question answering: which part of a context answers a question, if any does."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,8 +188,8 @@ def _listed(value: object, place: str) -> list[tuple[object, object]]:
 def _located(text: str, start: object, *, context: str, place: str) -> int:
     """The character at which an answer begins."""
     if is_missing(start):
-        start = context.find(text)
-        if start < 0:
+        by_itself = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context)  # 5 is not in 1915
+        if (start := by_itself.start() if by_itself else context.find(text)) < 0:
             raise DataError(f"{place}: the answer {brief(text)} is nowhere in the context", hint="copy it from there")
     written = str(start).removesuffix(".0")  # pandas makes floats of a column with gaps
     if not written.removeprefix("-").isdecimal():

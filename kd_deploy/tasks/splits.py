@@ -18,6 +18,8 @@ from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
 HELD_BACK = 0.1
+# Columns that say the same in another form: one that data.columns names is what is meant, whatever else is there.
+INSTEAD = {"labels": {"label"}, "answers": {"answer", "start"}}
 MOST_VECTORS = 2000  # texts without scores to be judged by: whole vectors are compared, and more would say no more
 NAME_A_FILE = "add rows, or name a file in data.validation"
 RAISE_THE_SHARE = "raise its share in data.split, or add rows"
@@ -149,7 +151,9 @@ def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:
         DataError: Anything wrong in the file.
     """
     check_columns(data.columns, task=task)
-    table = read_table(source, columns=data.columns, required=task.REQUIRED, optional=task.OPTIONAL, split=split)
+    meant = data.columns.keys()
+    optional = tuple(name for name in task.OPTIONAL if name in meant or meant.isdisjoint(INSTEAD.get(name, ())))
+    table = read_table(source, columns=data.columns, required=task.REQUIRED, optional=optional, split=split)
     for column, name in data.columns.items():
         # Of vectors some files have texts alone, and others pairs with scores.
         if column not in table.columns and task.ANSWERS != "vector":

@@ -435,3 +435,31 @@ def test_a_field_of_any_length_is_read(tmp_path: Path) -> None:
     found = read_table(str(path), columns={}, required=("text",), optional=("label",), split="train")
 
     assert len(str(found.columns["text"][0])) == 200_000
+
+
+def test_rows_of_parquet_count_where_no_column_is_one_of_the_task(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"sentence": ["a", "b"]}), tmp_path / "rows.parquet")
+
+    table = read_table(str(tmp_path / "rows.parquet"), columns={}, required=(), optional=("text",))
+
+    assert (len(table.places), table.columns) == (2, {})
+
+
+def test_classes_that_are_names_already_stay(tmp_path: Path) -> None:
+    with_class_labels().to_parquet(tmp_path / "numbers.parquet")
+    numbers = parquet.read_table(tmp_path / "numbers.parquet")
+    names = pa.table({"text": ["a", "b", "c"], "label": ["bad", "good", "awful"]}, metadata=numbers.schema.metadata)
+    parquet.write_table(names, tmp_path / "names.parquet")
+
+    found = read_table(str(tmp_path / "names.parquet"), columns={}, required=("text", "label"))
+
+    assert list(found.columns["label"]) == ["bad", "good", None]
+
+
+def test_line_ends_of_carriage_returns_alone_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\ra,pos\rb,neg\r")
+
+    error = refusal(tmp_path / "a.csv")
+
+    assert "a.csv line 1 has line ends of carriage returns alone (\\r)" in str(error)
+    assert error.hint == "save it with the line ends of Unix (\\n) or Windows (\\r\\n)"

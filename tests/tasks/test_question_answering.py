@@ -122,6 +122,23 @@ def test_answers_are_plain_columns() -> None:
     assert read(answer=["Rome"]).targets == (Accepted(("Rome",), (14,)),)
 
 
+@pytest.mark.parametrize(
+    ("context", "text", "start"),
+    [
+        ("In 1915 it cost 5 dollars.", "5", 16),
+        ("Anna met Ann.", "Ann", 9),
+        ("Ann's (Ann) Ann", "Ann", 0),
+        ("他住在北京。", "北京", 3),  # no word by itself there
+        ("It cost 1915.", "5", 11),
+        ("Is it a+b?", "a+b", 6),
+    ],
+)
+def test_an_answer_without_a_place_is_looked_for_as_a_word_first(context: str, text: str, start: int) -> None:
+    rows = table(question=["Q?"], context=[context], answer=[text])
+
+    assert task.read_examples(rows, LABELS).targets == (Accepted((text,), (start,)),)
+
+
 def test_columns_with_gaps_are_read_as_pandas_writes_them() -> None:
     found = read(answer=["Bo", "Bo", None, math.nan], start=[21.0, "21.0", math.nan, None])
 

@@ -11,6 +11,7 @@ from kd_deploy.recipe import Data
 from kd_deploy.tasks import question_answering, sentence_embedding, text2text, text_classification
 from kd_deploy.tasks.splits import Splits, read_inputs, read_splits
 from kd_deploy.tasks.splits import read as read_source
+from kd_deploy.tasks.task import Accepted
 
 
 def read(data: Data) -> Splits:
@@ -291,3 +292,21 @@ def test_no_text_that_a_student_is_judged_by_is_learned_from_without_its_label(t
     assert splits.test is not None
     assert set(splits.unlabeled) == set(splits.train.inputs)
     assert not {*splits.validation.inputs, *splits.test.inputs} & set(splits.unlabeled)
+
+
+def test_a_column_that_is_named_goes_before_another_that_says_the_same(tmp_path: Path) -> None:
+    source = write(tmp_path / "train.jsonl", 20, labels=["x", "y"])
+    named = read_source(Data(columns={"label": "label"}), source, task=text_classification, split="train")
+    both = read_source(
+        Data(columns={"label": "label", "labels": "labels"}), source, task=text_classification, split="train"
+    )
+    (tmp_path / "questions.jsonl").write_text('{"question": "Who?", "context": "Ada", "gold": "Ada", "answers": []}\n')
+    questions = read_source(
+        Data(columns={"answer": "gold"}), str(tmp_path / "questions.jsonl"), task=question_answering, split="train"
+    )
+
+    assert text_classification.find_labels(named).names == ("bad", "good")
+    assert text_classification.find_labels(both).names == ("x", "y")
+    assert question_answering.read_examples(questions, question_answering.find_labels(questions)).targets == (
+        Accepted(("Ada",), (0,)),
+    )

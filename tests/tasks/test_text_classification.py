@@ -116,6 +116,7 @@ FAULTS: dict[str, tuple[dict[str, Sequence[object]], str]] = {
     "labels that are null": ({"labels": [["x"], None]}, "line 3: labels is None, not a list"),
     "a null among labels": ({"labels": [["x"], ["y", None]]}, "line 3: label is null"),
     "a NaN among labels": ({"labels": [["x"], ["y", math.nan]]}, "line 3: label is null"),
+    "a yes or no for each of two classes": ({"labels": [[1, 0], [0, 1]]}, "line 2: labels is .1, 0., which says"),
     "a yes or no for each class": ({"labels": [[1, 0], [0, 1, 0]]}, "line 3: labels is .0, 1, 0., which says"),
     "the same from a CSV": ({"labels": ["[0.0, 1.0, 0.0]"]}, "line 2: labels is .0.0, 1.0, 0.0., which"),
     "no label anywhere": ({"labels": [[], []]}, "rows.csv has no class at all"),

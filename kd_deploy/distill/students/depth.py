@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from kd_deploy.distill.students.transformer import spread
+from kd_deploy.distill.students.transformer import keep_kinds, spread
 from kd_deploy.distill.students.units import thinned
 from kd_deploy.errors import RecipeError
 
@@ -149,10 +149,8 @@ def _set_layers(config: "PreTrainedConfig", teacher: "PreTrainedConfig", part: P
     usual = depth if part == "encoder" else max(1, depth // 2)
     chosen = (settings.encoder_layers if part == "encoder" else settings.decoder_layers) or usual
     setattr(config, _key(teacher, _names(teacher, part)["layers"]), chosen)
-    kinds = getattr(teacher, "layer_types", None)
-    if part == "decoder" and kinds:
-        # Full and windowed attention by turns: each layer keeps the kind of the one that it starts from.
-        config.layer_types = [kinds[place] for place in spread(chosen, over=depth)]
+    if not teacher.is_encoder_decoder:
+        keep_kinds(config, places=spread(chosen, over=depth), depth=depth)
 
 
 def _set_inner(config: "PreTrainedConfig", teacher: "PreTrainedConfig", part: Part, *, wanted: int | None) -> None:

@@ -1,6 +1,7 @@
 """The transformer student: the teacher's family with fewer layers or other widths."""
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,7 @@ LAYER_COUNT_KEYS = (
 HEAD_COUNT_KEYS = ("decoder_attention_heads", "num_attention_heads", "n_heads", "n_head", "num_heads")
 WIDTH_KEYS = ("hidden_size", "dim", "n_embd", "d_model")
 INNER_KEYS = ("intermediate_size", "hidden_dim")
+OF_LAYERS = ("layer_types", "attention_window", "no_rope_layers", "mlp_layer_types")  # lists with an entry for each
 
 
 def student_config(teacher: "PreTrainedConfig", settings: TransformerStudent) -> "PreTrainedConfig":
@@ -36,10 +38,8 @@ def student_config(teacher: "PreTrainedConfig", settings: TransformerStudent) ->
     head_width = teacher_width // getattr(teacher, heads)
     new_width = settings.hidden_size or teacher_width
     setattr(config, depth, settings.layers or max(1, getattr(teacher, depth) // 2))
-    kinds = getattr(teacher, "layer_types", None)
-    if kinds:  # full and windowed attention by turns: each layer keeps the kind of the one that it starts from
-        places = settings.teacher_layers or spread(getattr(config, depth), over=len(kinds))
-        config.layer_types = [kinds[place] for place in places if place < len(kinds)]
+    places = settings.teacher_layers or spread(getattr(config, depth), over=getattr(teacher, depth))
+    keep_kinds(config, places=places, depth=getattr(teacher, depth))
     setattr(config, width, new_width)
     setattr(config, inner, settings.intermediate_size or getattr(teacher, inner) * new_width // teacher_width)
     setattr(config, heads, settings.attention_heads or max(1, new_width // head_width))
@@ -72,6 +72,20 @@ def copied_layers(settings: TransformerStudent, *, teacher_depth: int, student_d
             hint="give one teacher layer for each student layer",
         )
     return chosen
+
+
+def keep_kinds(config: "PreTrainedConfig", *, places: Sequence[int], depth: int) -> None:
+    """Let each layer keep what the one that it starts from is by itself, as in `layer_types` or `attention_window`.
+
+    Args:
+        config: Changed.
+        places: The layers of before that are kept.
+        depth: How many there were.
+    """
+    for name in OF_LAYERS:
+        value = getattr(config, name, None)
+        if isinstance(value, list) and len(value) == depth:
+            setattr(config, name, [value[place] for place in places if place < depth])
 
 
 def spread(count: int, *, over: int) -> tuple[int, ...]:

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import ModernBertConfig, ModernBertForSequenceClassification
+from transformers import (
+    LongformerConfig,
+    LongformerForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+)
 
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.students.build import build_student
@@ -180,3 +185,13 @@ def test_layers_keep_their_kind_of_attention_and_are_saved(tmp_path: Path) -> No
     assert usual.layer_types == [kinds[0], kinds[2], kinds[5]]
     assert chosen.layer_types == [kinds[3], kinds[4]]
     ModernBertForSequenceClassification(usual).save_pretrained(tmp_path)
+
+
+def test_each_layer_keeps_its_window() -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "vocab_size": 40}
+    config = LongformerConfig(**sizes, num_hidden_layers=4, attention_window=[4, 8, 16, 32], max_position_embeddings=64)
+
+    found = student_config(config, TransformerStudent(layers=2))
+
+    assert found.attention_window == [4, 32]
+    assert len(LongformerForSequenceClassification(found).longformer.encoder.layer) == 2
