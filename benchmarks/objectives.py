@@ -5,8 +5,8 @@ Each training leaves a file in runs/objectives/cells; a second call trains only 
 `objectives_rows.py`. What the result file holds counts as well, as long as recipe and teacher are the same; of a run
 that `--from` does not name, the report stays that is there.
 
-All rows have the same epochs: `augment` makes twice the steps of `soft_targets`, `r_drop` and `fgm` one more pass in
-each step; the seconds are in the raw part.
+All rows have the same epochs but `longer`, which is `soft_targets` for twice as many: `augment` makes as many steps.
+`r_drop` and `fgm` make one more pass in each step; the seconds are in the raw part.
 """
 
 import argparse

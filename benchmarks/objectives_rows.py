@@ -18,6 +18,7 @@ FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1
 CORE = (
     "labels",
     "soft_targets",
+    "longer",
     "augment",
     "logit_mse",
     "decoupled",
@@ -26,7 +27,7 @@ CORE = (
     "similarity_matrix",
     "best",
 )
-ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "augment")
+ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "longer", "augment")
 
 STUDENTS: Mapping[str, Mapping[str, Any]] = {
     "bilstm": {"architecture": "bilstm", "hidden_size": 128},
@@ -57,11 +58,15 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One way to teach: the terms, further keys of the recipe's distill section, and the students that it fits."""
+    """One way to teach: the terms, further keys of the recipe's distill section, and the students that it fits.
+
+    `times`: so many times the usual epochs.
+    """
 
     terms: tuple[Mapping[str, Any], ...]
     further: Mapping[str, Any] = field(default_factory=dict)
     fits: tuple[str, ...] = tuple(STUDENTS)
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +131,7 @@ BEST = Row(terms=USUAL, further=AUGMENT)
 ROWS: Mapping[str, Row] = {
     "labels": Row(terms=({"term": "hard_labels"},)),
     "soft_targets": Row(terms=USUAL),
+    "longer": Row(terms=USUAL, times=2),
     "reverse_kl": _instead("reverse_kl"),
     "jensen_shannon": _instead("jensen_shannon"),
     "alpha_beta": _instead("alpha_beta"),
@@ -184,7 +190,7 @@ def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
         "distill": {
             "objective": [dict(term) for term in row.terms],
             **row.further,
-            "epochs": settings.epochs[architecture] if epochs is None else epochs,
+            "epochs": (settings.epochs[architecture] if epochs is None else epochs) * row.times,
             "batch_size": settings.batch_size,
             "learning_rate": LEARNING_RATES[architecture],
             "embeddings": "sparse",  # a step then costs what its own words cost, not the whole table

@@ -26,14 +26,15 @@ def command(
     from kd_deploy.files import require_file_place
     from kd_deploy.pipeline.evaluate import evaluate
     from kd_deploy.pipeline.rows import rows_for
-    from kd_deploy.pipeline.targets import resolve
+    from kd_deploy.pipeline.targets import on_task, resolve
 
     if output:
         require_file_place(output)
-    targets = [resolve(against, role="teacher")] if against else []
+    targets = [on_task(resolve(against, role="teacher"), task)] if against else []
     targets.append(replace(resolve(model), task=task))
     if against and targets[0].name.name == targets[1].name.name:  # then they go by what was typed
-        targets = [resolve(against, role="teacher", name=against), replace(resolve(model, name=model), task=task)]
+        names = (against, model)
+        targets = [replace(one, name=replace(one.name, name=name)) for one, name in zip(targets, names, strict=True)]
     with speaking(quiet=quiet):
         rows_given = rows_for(model, data, columns=columns_of(columns), task=task)
         evaluation = evaluate(targets, rows_given, split="given", name=data)

@@ -29,9 +29,13 @@ SENSITIVITY, UNCERTAINTY = "adalora.sensitivity.", "adalora.uncertainty."  # bef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
-    """Adapters inside a model, which keeps its class and its config; `callbacks` are for its Trainer."""
+    """Adapters inside a model, which keeps its class and its config; `callbacks` are for its Trainer.
+
+    `fixed` are the parameters that were not to be trained before, such as positions by a formula.
+    """
 
     model: nn.Module
+    fixed: frozenset[str]
     callbacks: tuple[TrainerCallback, ...]
     tuner: Any
     hooks: tuple[RemovableHandle, ...]
@@ -57,6 +61,7 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
     head = _head(model, body)
     targets = _targets(model, body, which=settings.targets)
     total = sum(one.numel() for one in model.parameters())
+    fixed = frozenset(name for name, one in model.named_parameters() if not one.requires_grad)
     tuner = _tuner(model, settings, targets=targets, steps=steps)
     for weight in head:
         weight.requires_grad_(True)
@@ -67,7 +72,7 @@ def with_adapters(model: nn.Module, settings: Adapter, *, steps: int) -> Adapter
         callbacks.append(_Allocation(tuner))
     trained = sum(one.numel() for one in model.parameters() if one.requires_grad)
     progress.say(f"{settings.method}: {trained} weights are trained beside {total}, in {len(targets)} layers")
-    return Adapters(model=model, callbacks=tuple(callbacks), tuner=tuner, hooks=tuple(hooks))
+    return Adapters(model=model, fixed=fixed, callbacks=tuple(callbacks), tuner=tuner, hooks=tuple(hooks))
 
 
 def check_adaptable(model: nn.Module, settings: Adapter) -> None:
@@ -80,11 +85,13 @@ def check_adaptable(model: nn.Module, settings: Adapter) -> None:
 
 
 def merged(adapters: Adapters) -> nn.Module:
-    """The plain model again: the names that it had, each weight with what its adapter adds, all free to train."""
+    """The plain model again: the names that it had, each weight with what its adapter adds, as free as it was."""
     for hook in adapters.hooks:
         hook.remove()
     adapters.tuner.merge_and_unload()
-    return adapters.model.requires_grad_(requires_grad=True)
+    for name, weight in adapters.model.named_parameters():
+        weight.requires_grad_(name not in adapters.fixed)
+    return adapters.model
 
 
 class _Allocation(TrainerCallback):  # type: ignore[misc]

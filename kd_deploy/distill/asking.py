@@ -1,6 +1,6 @@
 """Active distillation: the student chooses which texts its teacher is asked about, round by round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill
+from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.registry import main_metric
 
 
@@ -53,30 +54,34 @@ def ask_in_rounds(
     """
     active = settings.active
     assert active is not None  # noqa: S101 - the caller saw it
-    inputs, limit = teaching.data.inputs, min(active.budget, len(teaching.data.inputs))
+    inputs = teaching.data.inputs
+    distinct, texts = _numbered(inputs)
+    limit = min(active.budget, len(distinct))
     rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
-    logits = np.zeros((len(inputs), len(job.labels.names)), dtype=np.float32)
-    answered = np.zeros(len(inputs), dtype=bool)
+    logits = np.zeros((len(distinct), len(job.labels.names)), dtype=np.float32)  # [T, C]: equal rows have one answer
+    answered = np.zeros(len(distinct), dtype=bool)
+    again = np.ones(len(inputs), dtype=bool)  # a text that stood in an earlier row
+    again[distinct] = False
     folder = job.folder(f"{what} rounds")
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
     if standing:
         earlier = _SoFar.model_validate_json(standing)
         computed, records, metrics = earlier.computed, list(earlier.rounds), earlier.metrics
-        answered[list(earlier.answered)] = True
-        logits[answered] = teachers.signals([inputs[row] for row in np.flatnonzero(answered)], names=(LOGITS,)).logits
-        teaching = _answered(teaching, teachers, logits, answered, computed=computed, settings=settings)
+        answered[texts[list(earlier.answered)]] = True
+        logits[answered] = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,)).logits
+        teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
     for number in range(len(records) + 1, rounds + 1):
-        due = limit * number // rounds - int(answered.sum())
-        chosen = _chosen(student, teaching, answered, active, count=due, seed=settings.seed + number, first=number == 1)
+        due, known = limit * number // rounds - int(answered.sum()), again | answered[texts]
+        chosen = _chosen(student, teaching, known, active, count=due, seed=settings.seed + number, first=number == 1)
         heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
-        logits[chosen], answered[chosen] = heard.logits, True
+        logits[texts[chosen]], answered[texts[chosen]] = heard.logits, True
         computed += heard.computed
-        teaching = _answered(teaching, teachers, logits, answered, computed=computed, settings=settings)
+        teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
         metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
         records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
         progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
-        rows = tuple(np.flatnonzero(answered).tolist())
+        rows = tuple(distinct[answered].tolist())
         so_far = _SoFar(answered=rows, computed=computed, rounds=tuple(records), metrics=metrics)
         keep(folder, student, so_far.model_dump_json())
         job.forget(f"{what} round {number}")
@@ -92,9 +97,17 @@ class _SoFar(BaseModel):
     metrics: dict[str, float]
 
 
+def _numbered(inputs: Sequence[TextInput]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first row of each different text, [T]; and for each row which of them its text is, [N]."""
+    rows: dict[TextInput, int] = {}
+    for row, text in enumerate(inputs):
+        rows.setdefault(text, row)
+    number = {text: place for place, text in enumerate(rows)}
+    return np.array([*rows.values()], dtype=np.int64), np.array([number[text] for text in inputs], dtype=np.int64)
+
+
 def _answered(
     teaching: Teaching,
-    teachers: Teachers,
     logits: NDArray[np.float32],
     answered: NDArray[np.bool_],
     *,
@@ -102,14 +115,10 @@ def _answered(
     settings: Distill,
 ) -> Teaching:
     """All texts, with the answers [N, C] to those that were asked about."""
-    reused = int(answered.sum()) * _voices(teachers) - computed
-    signals = Signals(rows={LOGITS: list(logits)}, computed=computed, reused=reused)
+    asked = len({text for text, known in zip(teaching.data.inputs, answered, strict=True) if known})
+    signals = Signals(rows={LOGITS: list(logits)}, computed=computed, reused=asked - computed)
     data = replace(teaching.data, signals=signals, rows=None)
     return replace(teaching, data=counting(data, settings, answered=answered))
-
-
-def _voices(teachers: Teachers) -> int:
-    return max(1, len(teachers.voices))
 
 
 def _chosen(

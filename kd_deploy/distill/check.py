@@ -13,6 +13,7 @@ from kd_deploy.distill.adopt import check_fits
 from kd_deploy.distill.check_tokens import check_entries, check_tokens, first_teacher
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
+from kd_deploy.distill.endpoint import check_endpoint
 from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.precision import require_format
@@ -75,6 +76,8 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
     for name, task in tasks.items():
         with speaking_of(name):
             _check_alone(task)
+            if task.teacher and task.teacher.endpoint:
+                check_endpoint(task.teacher.endpoint, labels.get(name))
             first = None if name == MAIN else first_teacher(task)  # the main task's is opened before it is trained
             if first is not None:
                 check_fits(first, max_length=task.data.max_length)

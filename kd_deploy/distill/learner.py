@@ -69,15 +69,15 @@ class Learner(nn.Module):
         if not len(seen.targets):  # nothing to decide: texts of unknown words alone, where words are hidden
             return seen.student["logits"].sum() * 0
         loss: Tensor = objective(seen)
+        shifted: Tensor | float = 0.0
         if self._fgm:
-            shifted = Vectors(vectors.worst_shift(loss, size=self._fgm))
-            with shifted.of(self.model):
-                loss = loss + objective(self._seen(batch, task))
+            with Vectors(vectors.worst_shift(loss, size=self._fgm)).of(self.model):
+                shifted = objective(self._seen(batch, task))
         if self._r_drop:
             again = self._seen(batch, task)
             apart = disagreement(seen.student["logits"], again.student["logits"], several=seen.several)
             loss = (loss + objective(again)) / 2 + self._r_drop * apart
-        return loss
+        return loss + shifted
 
     def _seen(self, batch: Mapping[str, Tensor], task: int) -> Seen:
         arrays = {name: batch[name] for name in input_names(self.model)}

@@ -14,12 +14,12 @@ from kd_deploy.bundle import Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
 from kd_deploy.distill.conditional_mlm import open_teacher
-from kd_deploy.distill.endpoint import RemoteTeacher
+from kd_deploy.distill.endpoint import RemoteTeacher, check_endpoint
 from kd_deploy.distill.fusion import Fusion, fuse
 from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
-from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.errors import DataError
 from kd_deploy.manifest import TeacherRecord
-from kd_deploy.recipe import Endpoint, Teacher
+from kd_deploy.recipe import Teacher
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.registry import main_metric, scores, task_of
 from kd_deploy.tasks.task import Classes, Examples, LabelSpace
@@ -115,7 +115,8 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
     labels = validation.labels
     alone = Teachers(model=open_teacher(first.path, labels), folder=first.path, max_length=max_length, labels=labels)
     if settings and settings.endpoint:
-        return replace(alone, remote=_on_its_server(settings.endpoint, labels))
+        check_endpoint(settings.endpoint, labels)
+        return replace(alone, remote=RemoteTeacher(settings.endpoint, labels=labels.names, cache=cache_folder()))
     several = settings.several if settings else ()
     if not several:
         return alone
@@ -158,22 +159,6 @@ def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Sig
         load_model(voice.folder), voice.folder, inputs, names=(LOGITS,), max_length=max_length, cache=cache_folder()
     )
     return replace(found, rows={LOGITS: list(found.logits[:, voice.columns])})
-
-
-def _on_its_server(settings: Endpoint, labels: LabelSpace) -> RemoteTeacher:
-    of_one = {
-        "protocol: openai": settings.protocol == "openai",
-        "scores: probabilities": settings.scores == "probabilities",
-        "top_k": settings.top_k is not None,
-        "decimals": settings.decimals is not None,
-    }
-    asked = [name for name, given in of_one.items() if given]
-    if labels.is_multi and asked:
-        raise RecipeError(
-            f"teacher.endpoint: {asked[0]} is for one class a text, and these texts have several",
-            hint="use protocol: oip with logits, and keep them whole",
-        )
-    return RemoteTeacher(settings, labels=labels.names, cache=cache_folder())
 
 
 def _columns(folder: Path, labels: LabelSpace, *, name: str) -> tuple[int, ...]:

@@ -102,7 +102,8 @@ def prepare(
     theirs = open_encoder(teachers.folder, max_length=teachers.max_length)
     ours = open_encoder(tokens.folder, max_length=teachers.max_length)
     matrix = None
-    if any(getattr(term, "layers", None) == "auto" for term in settings.objective):
+    by_likeness = any(getattr(term, "layers", None) == "auto" for term in settings.objective)
+    if by_likeness and shape_of(student).depth and shape_of(teachers.model).depth:  # else the term is refused below
         encoders = (ours, theirs)
         matrix = layer_likeness(
             student, teachers.model, encoders=encoders, inputs=splits.train.inputs, seed=settings.seed
@@ -160,9 +161,9 @@ def _answered(
     kept, live = _sources(teaching.objective, ground, teachers, data=teaching.data, settings=settings)
     if live and not tokens.shared:
         raise RecipeError(
-            f"distill.cache_gb {settings.cache_gb:g} is too little for the teacher's layers, and for a student with "
-            "another tokenizer they must be kept",
-            hint="raise distill.cache_gb, or give the student the teacher's whole vocabulary",
+            f"distill.cache_gb {settings.cache_gb:g} or the free space of {cache_folder()} is too little for the "
+            "teacher's layers, and for a student with another tokenizer they must be kept",
+            hint="raise distill.cache_gb or make room there, or give the student the teacher's whole vocabulary",
         )
     data = _signalled(teaching.data, teachers, names=kept, settings=settings)
     teacher, narrow = teachers.model, names_tokens(teaching.data.examples.labels)
@@ -191,7 +192,8 @@ def _sources(
     if fits(ground.teacher, names=names, tokens=tokens, new=new, limit_gb=settings.cache_gb, cache=cache_folder()):
         return names, ()
     progress.say(
-        f"the teacher's layers for {tokens} tokens do not fit distill.cache_gb {settings.cache_gb:g}: it answers live"
+        f"the teacher's layers for {tokens} tokens do not fit distill.cache_gb {settings.cache_gb:g} or the free space "
+        f"of {cache_folder()}: it answers live"
     )
     return tuple({LOGITS} & set(names)), tuple(sorted(inner))
 

@@ -1,6 +1,6 @@
 """MODEL as a user names it, and how to open it: a bundle, a checkpoint, a hub id, an .onnx file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +120,12 @@ def resolve(reference: str, *, role: Role = "student", name: str | None = None) 
         max_length=default_max_length(found, limit=DEFAULT_MAX_LENGTH),
         size_bytes=sum(one.stat().st_size for one in (*found.glob("*.safetensors"), *found.glob("tokenizer.json"))),
     )
+
+
+def on_task(target: Target, task: str) -> Target:
+    """A model that another is compared with, on the same of its tasks; one that has no such task is for its own."""
+    held = Bundle.open(target.path).manifest.tasks if target.kind == "bundle" else {}
+    return replace(target, task=task) if task in held else target
 
 
 def bundle_target(bundle: Bundle, *, form: str | None = None, role: Role, name: str | None = None) -> Target:

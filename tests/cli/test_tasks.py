@@ -135,6 +135,11 @@ def test_each_task_is_answered_and_shown_by_name(both: Path, cli: Cli, rows: dic
         in cli("inspect", student).out
     )
     judged = json.loads(cli("evaluate", student, "--task", "topic", "--data", rows["topic_test"], "--json").out)
+    against = ("--against", f"{student}:fp32")
+    pair = json.loads(cli("evaluate", student, *against, "--task", "topic", "--data", rows["topic_test"], "--json").out)
+    assert [one["name"] for one in pair["targets"]] == ["student-fp32", "student-int8"]
+    assert pair["targets"][1]["quality"] == judged["targets"][0]["quality"]
+    assert pair["targets"][1]["agreement"] > 0.5
     int8 = next(one for one in read_json(both / "report.json")["tasks"] if one["target"] == "student-int8")
     assert judged["targets"][0]["quality"]["f1"] == pytest.approx(int8["quality"])
 

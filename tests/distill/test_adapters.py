@@ -229,6 +229,15 @@ def test_adalora_stands_the_shortest_training(model: nn.Module, steps: int) -> N
     assert_close(logits(merged(adapters)), adapted, atol=1e-5, rtol=0)
 
 
+def test_what_was_fixed_before_is_fixed_again(model: nn.Module) -> None:
+    fixed = next(name for name, _ in model.named_parameters() if "position_embeddings" in name)
+    model.get_parameter(fixed).requires_grad_(False)
+
+    plain = merged(trained(model))
+
+    assert {name for name, weight in plain.named_parameters() if not weight.requires_grad} == {fixed}
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_training_teaches_the_contrary_and_ends_in_a_plain_model(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: Any

@@ -15,16 +15,17 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from kd_deploy.distill.endpoint import RemoteAnswers, RemoteTeacher, fingerprint
+from kd_deploy.distill.endpoint import RemoteAnswers, RemoteTeacher, check_endpoint, fingerprint
 from kd_deploy.distill.endpoint import teacher as endpoint_teacher
 from kd_deploy.distill.endpoint.answers import what_may_be_kept
 from kd_deploy.distill.endpoint.chat import LETTERS, Candidate, letter_scores
 from kd_deploy.distill.endpoint.http import Connection, retry_after_s
 from kd_deploy.distill.endpoint.oip import label_names
-from kd_deploy.errors import MissingExtraError, TrainingError
+from kd_deploy.errors import MissingExtraError, RecipeError, TrainingError
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.task import LabelSpace
 from tests.heard import Heard
 from tests.served import Reply, Server, scores_of, served, tokens_of
 
@@ -60,10 +61,13 @@ class Ask:
     def teacher(
         self, *, labels: tuple[str, ...] = LABELS, scored: tuple[str, ...] | None = LABELS, **settings: Any
     ) -> RemoteTeacher:
-        given = {"url": self.server.url, "protocol": "oip", "model": "sentiment", **settings}
-        if given["protocol"] == "oip":
-            given["labels"] = scored
-        return RemoteTeacher(Endpoint.model_validate(given), labels=labels, cache=self.cache)
+        if settings.get("protocol", "oip") == "oip":
+            settings["labels"] = scored
+        return RemoteTeacher(self.settings(**settings), labels=labels, cache=self.cache)
+
+    def settings(self, **given: Any) -> Endpoint:
+        """A section of a recipe about that server."""
+        return Endpoint.model_validate({"url": self.server.url, "protocol": "oip", "model": "sentiment"} | given)
 
     def about(self, *inputs: TextInput, **settings: Any) -> RemoteAnswers:
         return self.teacher(**settings).logits(inputs)
@@ -84,6 +88,10 @@ class Ask:
 @pytest.fixture
 def ask(server: Server, tmp_path: Path) -> Ask:
     return Ask(server, tmp_path)
+
+
+def space(*names: str) -> LabelSpace:
+    return LabelSpace(task="text-classification", names=names, problem_type="single_label_classification")
 
 
 def expected(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -416,9 +424,18 @@ def test_twenty_labels_are_the_most(ask: Ask) -> None:
     many = tuple(f"label {number}" for number in range(21))
 
     assert ask.chat("a", labels=many[:20]).logits.shape == (1, 20)
-    error = ask.fails(protocol="openai", labels=many, match="one of 20 letters at most, the recipe has 21 labels")
-    assert "oip" in error.hint
     assert len(LETTERS) == 20
+    with pytest.raises(RecipeError, match="one of 20 letters at most, and there are 21 labels") as raised:
+        check_endpoint(ask.settings(protocol="openai"), space(*many))
+    assert "oip" in raised.value.hint
+    check_endpoint(ask.settings(protocol="openai"), space(*many[:20]))
+    check_endpoint(ask.settings(protocol="openai"), None)
+
+
+def test_other_classes_than_the_datas_are_refused_before_anything_is_asked(ask: Ask) -> None:
+    check_endpoint(ask.settings(labels=("good", "bad")), space("bad", "good"))
+    with pytest.raises(RecipeError, match=r"endpoint\.labels: good, poor, and the data has bad, good"):
+        check_endpoint(ask.settings(labels=("good", "poor")), space("bad", "good"))
 
 
 @pytest.mark.parametrize(

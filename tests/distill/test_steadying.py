@@ -85,6 +85,12 @@ def test_fgm_adds_the_loss_after_the_worst_step(model: nn.Module) -> None:
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+def test_r_drop_takes_nothing_of_what_fgm_adds(model: nn.Module) -> None:
+    alone = Learner(model, labels_alone(), fgm=0.5)(BATCH)  # without dropout two passes agree
+
+    assert_close(Learner(model, labels_alone(), fgm=0.5, r_drop=1.0)(BATCH), alone)
+
+
 def test_without_dropout_two_passes_agree(model: nn.Module) -> None:
     assert_close(Learner(model, labels_alone(), r_drop=3.0)(BATCH), loss_of(model)[0])
 

@@ -294,7 +294,7 @@ def test_a_checkpoint_to_start_from_is_held_against_the_terms_and_the_lengths(
     (short / "config.json").write_text(json.dumps(json.loads((checkpoint / "config.json").read_text()) | config))
 
     layers = {"objective": [{"term": "hidden", "layers": [[9, 0]]}]}
-    assert "no such layers: [9, 0]" in refused(checkpoint, distill=layers)
+    assert "the term hidden has layers that do not fit: no such layers: [9, 0]" in refused(checkpoint, distill=layers)
     assert "12 positions" in refused(short)
     several = [{"model": str(checkpoint)}, {"model": str(short)}]
     assert "12 positions" in refused(checkpoint, teacher={"model": several})

@@ -26,7 +26,7 @@ from kd_deploy.distill.teaching import Teaching, prepare
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import BilstmStudent, Distill, TransformerStudent
+from kd_deploy.recipe import BilstmStudent, Distill, StaticStudent, TransformerStudent
 from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.splits import Splits
 from tests import tiny
@@ -120,6 +120,13 @@ def test_auto_finds_the_layers_that_were_copied(checkpoint: Path) -> None:
     assert teaching.likeness is not None
     assert np.shape(teaching.likeness) == (2, 4)
     assert teaching.objective.teacher_names == ("hidden.0", "hidden.1")
+
+
+def test_a_student_without_layers_is_not_compared_layer_by_layer(checkpoint: Path) -> None:
+    model = student(checkpoint, StaticStudent(architecture="static"))
+
+    with pytest.raises(RecipeError, match="the term hidden compares layers, and a Static has none"):
+        taught(checkpoint, model, [{"term": "hidden", "layers": "auto"}])
 
 
 def reading(checkpoint: Path, word: str, *, instead: str) -> Encoder:

@@ -67,14 +67,6 @@ class Chat:
     labels: tuple[str, ...]
     connection: Connection
 
-    def __post_init__(self) -> None:
-        if len(self.labels) > len(LETTERS):
-            raise TrainingError(
-                f"a chat model answers with one of {len(LETTERS)} letters at most, the recipe has "
-                f"{len(self.labels)} labels",
-                hint="serve a classifier and set teacher.endpoint.protocol: oip",
-            )
-
     @property
     def batch_size(self) -> int:
         """How many texts a request takes: one."""

@@ -63,7 +63,7 @@ class Connection:
             raise MissingExtraError("a teacher behind HTTP", extra="distill") from error
         self._base = f"{settings.url.rstrip('/').removesuffix(f'/{version}')}/{version}"
         self._retries = settings.retries
-        self._key = _key(settings.api_key_env)
+        self._key = token_of(settings.api_key_env)
         self._stopped = threading.Event()
         self._failure = httpx2.RequestError
         headers = {"content-type": "application/json"}
@@ -173,7 +173,12 @@ def _read(content: bytes, form: type[M], *, url: str) -> M:
         ) from None
 
 
-def _key(variable: str | None) -> str:
+def token_of(variable: str | None) -> str:
+    """The token that an environment variable holds; empty where none is named.
+
+    Raises:
+        TrainingError: It is not set, or is no token.
+    """
     if variable is None:
         return ""
     key = os.environ.get(variable, "").strip()

@@ -50,10 +50,13 @@ class Ground:
             return ((low - 1, high - 1),)
         if layers == "auto":
             # Before the models are there to be compared, any map stands for the measured one.
-            return self.auto or layer_map("uniform", student_depth=low, teacher_depth=high)
-        if isinstance(layers, str):
-            return layer_map(layers, student_depth=low, teacher_depth=high)
-        check_pairs(layers, student_depth=low, teacher_depth=high)
+            return self.auto or self.pairs(term, "uniform")
+        try:
+            if isinstance(layers, str):
+                return layer_map(layers, student_depth=low, teacher_depth=high)
+            check_pairs(layers, student_depth=low, teacher_depth=high)
+        except RecipeError as error:
+            raise unfit(term, f"has layers that do not fit: {error}", hint=error.hint) from error
         return layers
 
     def heads(self, term: recipe.AnyTerm) -> tuple[int, int]:
