@@ -30,18 +30,23 @@ from kd_deploy.tasks.task import LabelSpace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What every training of a recipe shares; `further` are the rows of its further tasks, by name."""
+    """What every training of a recipe shares.
+
+    `further` are the rows of its further tasks, by name; `logs` is where trackers that write files do so.
+    """
 
     recipe: Recipe
     splits: Splits
     work: Path
+    logs: Path | None = None
     further: Mapping[str, Splits] = field(default_factory=dict)
 
     def of_task(self, name: str) -> "Job":
         """The job of a further task by itself, as its teacher needs it; the main task's is this one."""
         if name == MAIN:
             return self
-        return Job(recipe=self.recipe.of_task(name), splits=self.further[name], work=self.work / f"task-{name}")
+        recipe, work = self.recipe.of_task(name), self.work / f"task-{name}"
+        return Job(recipe=recipe, splits=self.further[name], work=work, logs=self.logs and self.logs / f"task-{name}")
 
     @property
     def heads(self) -> dict[str, Head]:
@@ -89,7 +94,8 @@ class Job:
             TrainingError: Training cannot go on.
         """
         lessons = {name: self._lesson(name, teaching) for name, teaching in teachings.items()}
-        metrics = train_together(model, lessons, settings=settings, work=self.folder(what), description=what)
+        work, logs = self.folder(what), self.logs and self.logs / what.replace(" ", "-")
+        metrics = train_together(model, lessons, settings=settings, work=work, logs=logs, description=what)
         for name, lesson in lessons.items() if len(lessons) > 1 else ():
             progress.say(f"{what}: {name}, validation {lesson.metric} {metrics[name][lesson.metric]:.4f}")
         return metrics

@@ -28,6 +28,7 @@ from kd_deploy.distill.terms import Objective
 from kd_deploy.distill.torch_runner import input_names
 from kd_deploy.distill.training_arguments import (
     Best,
+    followed,
     newest_checkpoint,
     require_trackers,
     stopping,
@@ -158,7 +159,13 @@ def train(
 
 
 def train_together(
-    model: nn.Module, lessons: Mapping[str, Lesson], *, settings: Training, work: Path, description: str
+    model: nn.Module,
+    lessons: Mapping[str, Lesson],
+    *,
+    settings: Training,
+    work: Path,
+    description: str,
+    logs: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """Train a model in place on one task or several, as `train` does, and give its scores on each.
 
@@ -168,6 +175,7 @@ def train_together(
         settings: As for `train`.
         work: Where checkpoints go.
         description: What the bar says.
+        logs: Where trackers that write files do so; None: beside the checkpoints.
 
     Raises:
         TrainingError: The loss is not finite, or the precision is not to be had.
@@ -200,7 +208,8 @@ def train_together(
             ],
         )
         newest = newest_checkpoint(work, steps=steps)
-        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        with followed(trainer, name=description, logs=logs):
+            trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if adapters:
         merged(adapters)
     if answers:

@@ -1,15 +1,19 @@
 """How a training is set up for Trainer: its arguments, when it ends early, where it goes on from."""
 
+import contextlib
+import importlib
 import importlib.util
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from kd_deploy import progress
 from kd_deploy.distill.precision import choose_format
@@ -92,6 +96,24 @@ def require_trackers(settings: Training) -> None:
     for name in settings.report_to:
         if importlib.util.find_spec(name) is None:
             raise MissingExtraError(f"report_to: {name}", package=name)
+
+
+@contextlib.contextmanager
+def followed(trainer: Trainer, *, name: str, logs: Path | None) -> Iterator[None]:
+    """Let trackers know a training by its name, and end it: another one of this process is not a part of it.
+
+    Args:
+        trainer: Before it trains.
+        name: Of the training.
+        logs: Where tensorboard writes; None: where Trainer has it.
+    """
+    trainer.args.run_name = name
+    for one in trainer.callback_handler.callbacks:
+        if isinstance(one, TensorBoardCallback) and logs is not None:
+            one.logging_dir = one.logging_dir or str(logs)  # TENSORBOARD_LOGGING_DIR goes before
+    yield
+    if "wandb" in trainer.args.report_to:
+        importlib.import_module("wandb").finish()
 
 
 def newest_checkpoint(work: Path, *, steps: int) -> Path | None:

@@ -34,6 +34,11 @@ class Stages:
         """Where a stage with these inputs keeps what it may go on from."""
         return self.folder / STATE / "work" / fingerprint(inputs)[:16]
 
+    @property
+    def logs(self) -> Path:
+        """Where trackers that write files do so."""
+        return self.folder / "logs"
+
     def once(self, name: str, inputs: object, *, make: Callable[[], Made], reuse: Callable[[], Made]) -> Made:
         """Run a stage, or reuse what it left when its inputs are the same and its output is whole.
 

@@ -172,7 +172,7 @@ class Running:
         from kd_deploy.distill.teacher import make_teacher
 
         inputs = of_teacher(self.recipe, self.splits)
-        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs))
+        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs), logs=self.stages.logs)
         path = self.output / self._named("start" if self.endpoint else "teacher")
         return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
 
@@ -194,8 +194,8 @@ class Running:
             inputs.append(voices(self.recipe.teacher))
         for task, one in taught.items():
             inputs += [self.recipe.tasks[task].weight, self._of_task(task)._input(one)]  # noqa: SLF001
-        job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs), further=self.further)
-        path = self.output / name
+        work, path = self.stages.work(inputs), self.output / name
+        job = Job(recipe=self.recipe, splits=self.splits, work=work, logs=self.stages.logs, further=self.further)
         return self.stages.bundle(
             name,
             inputs,

@@ -83,7 +83,8 @@ def _job(recipe: Recipe, output: Path) -> Job:
         *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
         start(recipe.student),
     ]
-    return Job(recipe=recipe, splits=splits, work=_work(output, inputs), further=further)
+    work, logs = _work(output, inputs), beside(output, "{}.logs")
+    return Job(recipe=recipe, splits=splits, work=work, logs=logs, further=further)
 
 
 def _of_teacher(job: Job, output: Path) -> Job:
