@@ -88,7 +88,8 @@ def of_objectives(result: Mapping[str, Any]) -> str | None:
 
     A share of fewer seeds than others has their number in brackets, and is bold only among its like.
     """
-    return "\n\n".join(_of_data(data, result) for data in result["teachers"]) or None
+    trained = {key.partition("/")[0] for key in result["cells"]}
+    return "\n\n".join(_of_data(data, result) for data in result["teachers"] if data in trained) or None
 
 
 def _of_data(data: str, result: Mapping[str, Any]) -> str:

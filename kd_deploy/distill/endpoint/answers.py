@@ -27,7 +27,8 @@ def what_may_be_kept(scores: NDArray[np.float64], *, top_k: int | None, decimals
     """The scores, or the logarithms of what is left of their probabilities.
 
     A class beyond the likeliest `top_k`, or rounded to 0, is forgotten: the forgotten classes share evenly what
-    the others leave, and none of them gets more than the least of the others. The result depends on nothing else.
+    the others leave, and none of them gets more than the least of the others. Rounded ones leave a quarter of their
+    last decimal at least: so far, on average, lies below 1 what is rounded to it. The result depends on nothing else.
 
     Args:
         scores: Logits, [B, C].
@@ -43,6 +44,6 @@ def what_may_be_kept(scores: NDArray[np.float64], *, top_k: int | None, decimals
     ranks = np.argsort(np.argsort(-probabilities, axis=1, kind="stable"), axis=1)
     rounded = probabilities if decimals is None else probabilities.round(decimals)
     known = np.where(ranks < (top_k or scores.shape[1]), rounded, 0.0)
-    left = np.maximum(0.0, 1.0 - known.sum(axis=1))  # [B]
+    left = np.maximum(0.0 if decimals is None else 10.0**-decimals / 4, 1.0 - known.sum(axis=1))  # [B]
     least = np.where(known == 0, np.inf, known).min(axis=1)  # [B]
     return np.log(fill(known, left=left, most=least)).astype(np.float32)

@@ -25,7 +25,7 @@ from kd_deploy.files import sha256_text
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
 
-VERSION = 1  # of what answers mean
+VERSION = 2  # of what answers mean
 SEGMENT_TEXTS = 500
 TRIAL_TEXTS = 20
 PATHS = {"oip": "v2", "openai": "v1"}
