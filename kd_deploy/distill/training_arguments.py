@@ -111,9 +111,11 @@ def followed(trainer: Trainer, *, name: str, logs: Path | None) -> Iterator[None
     for one in trainer.callback_handler.callbacks:
         if isinstance(one, TensorBoardCallback) and logs is not None:
             one.logging_dir = one.logging_dir or str(logs)  # TENSORBOARD_LOGGING_DIR goes before
-    yield
-    if "wandb" in trainer.args.report_to:
-        importlib.import_module("wandb").finish()
+    try:
+        yield
+    finally:
+        if "wandb" in trainer.args.report_to:
+            importlib.import_module("wandb").finish()
 
 
 def newest_checkpoint(work: Path, *, steps: int) -> Path | None:

@@ -62,8 +62,8 @@ def read(
         encoder: The tokenizer of the model.
         task: Says how inputs are cut.
         show: The numbers of encoded pieces, in any order, and the logits of each, [C] or [S, C] without padding.
-        shorten: What is kept of the logits [S, C] of an encoded piece, and whether another one of its text follows;
-            None: all.
+        shorten: What is kept of the logits [S, C] of a piece, by its tokens and by whether another one of its text
+            follows; None: all.
     """
     pieces = task.pieces(inputs, encoder)
     encoded = encode(pieces, encoder, task=task)
