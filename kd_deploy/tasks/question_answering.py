@@ -191,8 +191,7 @@ def _located(text: str, start: object, *, context: str, place: str) -> int:
         by_itself = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context)  # 5 is not in 1915
         if (start := by_itself.start() if by_itself else context.find(text)) < 0:
             raise DataError(f"{place}: the answer {brief(text)} is nowhere in the context", hint="copy it from there")
-    written = str(start).removesuffix(".0")  # pandas makes floats of a column with gaps
-    if not written.removeprefix("-").isdecimal():
+    if not (written := str(start).removesuffix(".0")).removeprefix("-").isdecimal():  # pandas makes floats of numbers
         raise DataError(f"{place}: start is {start!r}, not the number of a character", hint=_HINT)
     there = context[int(written) :][: len(text)] if written.isdecimal() else ""
     if there != text:
