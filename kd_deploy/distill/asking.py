@@ -99,11 +99,9 @@ class _SoFar(BaseModel):
 
 def _numbered(inputs: Sequence[TextInput]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The first row of each different text, [T]; and for each row which of them its text is, [N]."""
-    rows: dict[TextInput, int] = {}
-    for row, text in enumerate(inputs):
-        rows.setdefault(text, row)
-    number = {text: place for place, text in enumerate(rows)}
-    return np.array([*rows.values()], dtype=np.int64), np.array([number[text] for text in inputs], dtype=np.int64)
+    number = {text: place for place, text in enumerate(dict.fromkeys(inputs))}
+    texts = np.array([number[text] for text in inputs], dtype=np.int64)
+    return np.unique(texts, return_index=True)[1], texts
 
 
 def _answered(
