@@ -14,15 +14,14 @@ from kd_deploy import progress
 from kd_deploy.bundle import PRECISIONS, Bundle, copy_files, graph_file, sign
 from kd_deploy.errors import ExportError, UsageError
 from kd_deploy.export import parity
-from kd_deploy.export.first_token import keep_first_token
 from kd_deploy.export.gate import Accepted, Limit, main_metric_of, quantize_within
 from kd_deploy.export.generation.bundle import WritingExport
 from kd_deploy.export.graph import export_graph
-from kd_deploy.export.norms import vectorise_norms
 from kd_deploy.export.outputs import split_outputs
 from kd_deploy.export.quantize import fuse
-from kd_deploy.export.saving import remove_graph, save_graph
+from kd_deploy.export.saving import remove_graph
 from kd_deploy.export.settings import ExportSettings
+from kd_deploy.export.shortening import shorten
 from kd_deploy.files import beside, staged
 from kd_deploy.machine import this_machine
 from kd_deploy.manifest import GraphRecord, Manifest, ParityRecord
@@ -31,7 +30,8 @@ from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.heads import MAIN, Head
-from kd_deploy.tasks.registry import TASKS, outputs_of_tokens
+from kd_deploy.tasks.masking import mask_id_of
+from kd_deploy.tasks.registry import TASKS, hides, outputs_of_tokens
 from kd_deploy.tasks.task import Task
 from kd_deploy.tasks.writing import Decoder
 
@@ -116,6 +116,11 @@ class _Exporting:
         """The graph as the backend wrote it: what fusion knows the patterns of."""
         return self.work / "exported.onnx"
 
+    @property
+    def mask_id(self) -> int | None:
+        """The token that the model fills; None: it does not fill masks."""
+        return mask_id_of(open_encoder(self.source).tokenizer) if hides(label_space(self.source)) else None
+
     def graphs(self, model: nn.Module, runner: Runner) -> dict[str, GraphRecord]:
         made = {"fp32": self.fp32(model, runner)}
         if "int4" in self.settings.precisions:
@@ -143,11 +148,10 @@ class _Exporting:
         )
         if len(self.heads) > 1:
             split_outputs(self.exported, list(self.heads.values()))
-        moved = _shortened(self.exported, graph)
+        told = shorten(self.exported, graph, mask_id=self.mask_id)
         found = self._compare(runner, graph)
         worst = beside(self.output, "{}.parity-worst.npz")
         parity.require(found, what=graph.name, keep=worst)
-        told = [f"{moved} operators of the last layer on the first token alone"] if moved else []
         return self._record("fp32", graph, found, steps=("plain graph", *told))
 
     def int8(self, runner: Runner) -> GraphRecord:
@@ -173,7 +177,7 @@ class _Exporting:
             return []
         if not fuse(self.exported, fused, model_type=config["model_type"], heads=heads, width=width):
             return []
-        _shortened(fused, target, norms=True)
+        shorten(fused, target, mask_id=self.mask_id, norms=True)
         error = self._compare(runner, target).max_abs_error
         if error > parity.TOLERANCE:
             progress.say(f"the fused graph is {error:.2g} from torch and is not used")
@@ -199,7 +203,10 @@ class _Exporting:
     def _compare(self, runner: Runner, graph: Path) -> parity.Parity:
         encoder = open_encoder(self.source)
         shapes = parity.Shapes(
-            vocabulary_size=encoder.tokenizer.get_vocab_size(), max_length=encoder.max_length, pad_id=encoder.pad_id
+            vocabulary_size=encoder.tokenizer.get_vocab_size(),
+            max_length=encoder.max_length,
+            pad_id=encoder.pad_id,
+            mask_id=self.mask_id,
         )
         opened = OrtRunner(graph)
         try:
@@ -235,15 +242,6 @@ class _Exporting:
             task_drops=accepted.task_drops if accepted else {},
             batch_sensitivity=accepted.batch_sensitivity if accepted else None,
         )
-
-
-def _shortened(source: Path, target: Path, *, norms: bool = False) -> int:
-    model = onnx.load(source)
-    moved = keep_first_token(model)
-    if norms:
-        vectorise_norms(model)
-    save_graph(model, target)
-    return moved
 
 
 def _first(config: dict[str, Any], keys: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from kd_deploy.export.first_token import of_first_token
+from kd_deploy.export.kept_tokens import of_kept_tokens
 
 SKIP_NORM = "SkipLayerNormalization"  # of x + skip (+ bias): inputs x, skip, scale, shift, bias
 SCALE, SHIFT = "each_token_as_it_is", "each_token_where_it_is"
@@ -22,10 +22,10 @@ SEQUENCE_AXIS, AXIS = 1, "sequence_axis"
 def vectorise_norms(model: onnx.ModelProto) -> int:
     """Rewrite the fused layer norms of a graph over whole texts, [B, S, H], in place; how many there were.
 
-    Those that run on a first token alone stay: for one token there is nothing to win.
+    Those that run on chosen tokens alone stay: these are few.
     """
     graph = model.graph
-    alone = of_first_token(graph)
+    alone = of_kept_tokens(graph)
     chosen = [node for node in graph.node if _over_texts(node) and alone.isdisjoint(node.output)]
     if not chosen:
         return 0

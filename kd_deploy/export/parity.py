@@ -15,16 +15,21 @@ Ids = NDArray[np.int64]
 
 BATCH_SIZES = (1, 2, 7)
 LENGTHS = (1, 2, 5, 16, 61)
+MASKED = 1 / 3  # of the tokens of a model that fills masks
 TOLERANCE = 2e-4  # of logits, absolute: fp32 sums in another order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """The room in which inputs may lie."""
+    """The room in which inputs may lie.
+
+    `mask_id`: of a model that fills masks. A third of the tokens are masks then, and answers are compared there.
+    """
 
     vocabulary_size: int
     max_length: int
     pad_id: int
+    mask_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +57,13 @@ def cases(shapes: Shapes, *, seed: int = 0) -> Iterator[Case]:
         for longest in lengths:
             for side in ("right", "left"):
                 own = np.array([longest, *rng.integers(1, longest + 1, size=rows - 1)])
-                ids = rng.integers(0, shapes.vocabulary_size, size=(rows, longest))
+                ids = _drawn(rng, (rows, longest), shapes)
                 yield Case(name=f"batch {rows}, length {longest}, padding {side}", batch=_batch(ids, own, side, shapes))
     full = np.array([min(16, shapes.max_length)])
     for name, token in (("the first token alone", 0), ("the last token alone", shapes.vocabulary_size - 1)):
         yield Case(name=name, batch=_batch(np.full((1, 1), token), np.array([1]), "right", shapes))
         yield Case(name=f"{name}, repeated", batch=_batch(np.full((1, full[0]), token), full, "right", shapes))
-    half = _batch(rng.integers(0, shapes.vocabulary_size, size=(2, full[0])), full.repeat(2), "right", shapes)
+    half = _batch(_drawn(rng, (2, int(full[0])), shapes), full.repeat(2), "right", shapes)
     segments = np.zeros_like(half["input_ids"])
     segments[:, full[0] // 2 :] = 1
     yield Case(name="two segments", batch={**half, "token_type_ids": segments})
@@ -77,7 +82,8 @@ def compare(left: Runner, right: Runner, shapes: Shapes, *, of_tokens: Collectio
     largest, count = -1.0, 0
     for case in cases(shapes):
         count += 1
-        outputs = [_at_tokens(one.run(_only(case.batch, one)), case.batch, of_tokens) for one in (left, right)]
+        asked = case.batch["attention_mask"].astype(bool) & _is_asked(case.batch["input_ids"], shapes)
+        outputs = [_at_tokens(one.run(_only(case.batch, one)), asked, of_tokens) for one in (left, right)]
         error = parity_error(*outputs)
         if error > largest:
             largest, worst = error, case
@@ -114,9 +120,17 @@ def _batch(ids: Ids, lengths: Ids, side: str, shapes: Shapes) -> Batch:
     }
 
 
-def _at_tokens(outputs: Outputs, batch: Batch, of_tokens: Collection[str]) -> Outputs:
-    real = batch["attention_mask"].astype(bool)
-    return {name: values[real] if name in of_tokens else values for name, values in outputs.items()}
+def _drawn(rng: np.random.Generator, size: tuple[int, int], shapes: Shapes) -> Ids:
+    ids = rng.integers(0, shapes.vocabulary_size, size=size)
+    return ids if shapes.mask_id is None else np.where(rng.random(size) < MASKED, shapes.mask_id, ids)
+
+
+def _is_asked(ids: Ids, shapes: Shapes) -> NDArray[np.bool_]:
+    return np.full(ids.shape, True) if shapes.mask_id is None else ids == shapes.mask_id
+
+
+def _at_tokens(outputs: Outputs, asked: NDArray[np.bool_], of_tokens: Collection[str]) -> Outputs:
+    return {name: values[asked] if name in of_tokens else values for name, values in outputs.items()}
 
 
 def _only(batch: Batch, runner: Runner) -> Batch:

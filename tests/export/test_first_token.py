@@ -35,7 +35,7 @@ def test_logits_stay_the_same_over_shapes_and_paddings(bert: Bundle, plain: Path
 def test_the_sequence_is_cut_at_the_attention_and_at_its_residual(plain: Path) -> None:
     model = onnx.load(plain)
     keep_first_token(model)
-    gathers = [node for node in model.graph.node if node.name.endswith("_first_token_gather")]
+    gathers = [node for node in model.graph.node if node.name.endswith("_kept_tokens_gather")]
 
     # One for what the attention gives, one for the residual beside it.
     assert len(gathers) == 2
