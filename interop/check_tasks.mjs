@@ -26,6 +26,7 @@ const PIPELINES = {
 const REASONS = {
   'token-classification': 'it goes by tokens, not words, shows tokens in place of the text, and leaves [UNK] out',
   'question-answering': 'it leaves [UNK] out, and never says that there is no answer',
+  'fill-mask': 'tokens that are as likely as each other come in another order',
 };
 const expected = JSON.parse(readFileSync(`${WORK}tasks/expected.json`, 'utf8'));
 
@@ -80,6 +81,15 @@ const judges = {
   async 'sentence-embedding'(extract, input, { numbers }) {
     const vector = await extract(input, { pooling: 'mean', normalize: true });
     return { error: difference([...vector.data], numbers) };
+  },
+  // It fills the first mask of a text alone.
+  async 'fill-mask'(fill, input, { numbers, answer }) {
+    const tokens = await fill(input, { top_k: numbers[0].length });
+    return {
+      error: difference(tokens.map(({ score }) => score), numbers[0]),
+      found: tokens.map(({ token_str }) => token_str.trim()).join(' '),
+      wanted: answer.fillings[0].map(({ token }) => token).join(' '),
+    };
   },
 };
 

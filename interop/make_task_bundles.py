@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from make_bundles import PRECISIONS, exported
+from numpy.typing import NDArray
 from task_proofs import probabilities
 from texts import HOSTILE, LONG, PLAIN
 
@@ -16,23 +18,31 @@ from kd_deploy.pipeline.train import distill, finetune
 from kd_deploy.recipe import Recipe
 from kd_deploy.runtime import Predictor, load
 from kd_deploy.tasks.encoding import Encoder, TextInput
+from kd_deploy.tasks.fill_mask import TOP
 from kd_deploy.tasks.registry import TASKS
-from tests.tiny_tasks import SIZES, STUDENTS, Row, recipe_of, rows, write_rows
+from kd_deploy.tasks.task import Reading
+from tests.tiny_tasks import PEOPLE, PLACES, SIZES, STUDENTS, Row, recipe_of, rows, write_rows
 
-EPOCHS = 4
+EPOCHS = {"fill-mask": 12}  # and FEW for the others
+FEW = 4
 LEARNING_RATES = {"transformer": 3e-3, "bilstm": 2e-2, "static": 2e-2}
+ORDINARY = 12  # rows like those of the training
+MASK = "[MASK]"
+HOMES = tuple(zip(PEOPLE, PLACES, strict=True))
 FEWEST = 3  # different answers: agreeing with one that is always the same would prove nothing
 COLUMNS = {
     "token-classification": ("tokens",),
     "question-answering": ("question", "context"),
     "sentence-similarity": ("text", "text_pair"),
     "sentence-embedding": ("text",),
+    "fill-mask": ("text",),
 }
 BY_HAND: dict[str, tuple[TextInput, ...]] = {
     "token-classification": ("Ana, Bob: ROME!", "dan/bob", "new york", "l\u00edma carla\u2019s", *PLAIN, *HOSTILE),
     "question-answering": (("Where is DAN?", "Dan lives in Oslo. Ana?"), ("?", "x"), ("bob", "bob lives in new york")),
     "sentence-similarity": (*zip(PLAIN, HOSTILE, strict=False), (LONG[0], "short"), ("short", LONG[1]), ("", "")),
     "sentence-embedding": (*PLAIN, *HOSTILE, *LONG),
+    "fill-mask": (*(f"{text} {MASK}" for text in (*PLAIN, *HOSTILE)), f"{MASK} {MASK} lives {MASK} oslo", MASK),
 }
 
 
@@ -51,7 +61,8 @@ def _students(task: str, work: Path) -> dict[str, Bundle]:
     """The students of one teacher, which is fine-tuned where there is something to learn."""
     folder = work / f"{task}-data"
     folder.mkdir()
-    document = recipe_of(task, "transformer", folder, epochs=EPOCHS).model_dump(mode="json", exclude_unset=True)
+    recipe = recipe_of(task, "transformer", folder, epochs=EPOCHS.get(task, FEW))
+    document = recipe.model_dump(mode="json", exclude_unset=True)
     write_rows(folder / "train.jsonl", _rows(task, 480, seed=1))  # more than the recipe came with
     if "finetune" in document["teacher"]:
         teacher = str(finetune(Recipe.of(document), work / f"{task}-teacher").path)
@@ -60,8 +71,8 @@ def _students(task: str, work: Path) -> dict[str, Bundle]:
     made = {}
     for student in STUDENTS[task]:
         settings = document["distill"] | {"learning_rate": LEARNING_RATES[student]}
-        recipe = Recipe.of(document | {"student": SIZES[student], "distill": settings})
-        made[student] = distill(recipe, work / f"{task}-{student}", teacher=teacher)
+        narrow = Recipe.of(document | {"student": SIZES[student], "distill": settings})
+        made[student] = distill(narrow, work / f"{task}-{student}", teacher=teacher)
     return made
 
 
@@ -70,6 +81,9 @@ def _rows(task: str, count: int, *, seed: int) -> list[Row]:
     if task == "sentence-similarity":  # a rule that a narrow model learns: how many of both texts name one of two
         for row in found:
             row["score"] = 2.5 * sum(bool({"ana", "bob"} & {*row[name].split()}) for name in COLUMNS[task])
+    if task == "fill-mask":  # who lives where is always the same
+        for place, row in enumerate(found):
+            row["text"] += " {} lives in {}".format(*HOMES[(seed + place) % len(HOMES)])
     return found
 
 
@@ -83,7 +97,7 @@ def _expected(bundle: Bundle, student: str) -> dict[str, Any]:
         "student": student,
         "labels": bundle.manifest.labels,
         "inputs": inputs,
-        "ordinary": len([one for one in inputs if one not in BY_HAND[task]]),
+        "ordinary": len(_rows(task, ORDINARY, seed=7)),
         "cut": _cut(bundle, inputs),
         **answers,
     }
@@ -93,9 +107,11 @@ def _inputs(task: str) -> list[TextInput]:
     """Rows like those of the training, and some that are not."""
     columns = COLUMNS[task]
     found: list[TextInput] = []
-    for row in _rows(task, 12, seed=7):
+    for row in _rows(task, ORDINARY, seed=7):
         values = [row[name] if isinstance(row[name], str) else " ".join(row[name]) for name in columns]
         found.append(values[0] if len(values) == 1 else (values[0], values[1]))
+    if task == "fill-mask":
+        found = [" ".join([*str(one).split()[:-1], MASK]) for one in found]
     return [*found, *BY_HAND[task]]
 
 
@@ -119,11 +135,19 @@ def _answers(bundle: Bundle, precision: str, inputs: Sequence[TextInput]) -> dic
         answers = [predictor.to_json(answer) for answer in TASKS[task].answers(readings, predictor.labels)]
     if len({_gist(answer) for answer in answers}) < FEWEST:
         sys.exit(f"{bundle.path.name} {precision} answers nearly all alike: agreeing with it would prove nothing")
-    numbers = [probabilities(reading[0].logits, task=task).tolist() for reading in readings]
+    numbers = [_numbers(reading[0], task=task).tolist() for reading in readings]
     return {"numbers": numbers, "answers": answers}
 
 
+def _numbers(reading: Reading, *, task: str) -> NDArray[np.float64]:
+    if task == "fill-mask":  # of each mask the log-probabilities of the likeliest tokens are kept, and no logits
+        return np.exp(reading.logits[:, -TOP:]).astype(np.float64)
+    return probabilities(reading.logits, task=task)
+
+
 def _gist(answer: dict[str, Any]) -> str:
+    if "fillings" in answer:
+        return str([place[0]["token"] for place in answer["fillings"]])
     if "entities" in answer:
         return str([one["text"] for one in answer["entities"]])
     if "answer" in answer:

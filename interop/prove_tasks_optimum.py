@@ -15,7 +15,9 @@ from task_proofs import (
     compare,
     compare_answers,
     entities,
+    fillings,
     known_entities,
+    known_fillings,
     known_texts,
     labels_of,
     numbers,
@@ -52,7 +54,7 @@ def prove_bundle(known: Known) -> None:
 
 
 def prove_pipeline(known: Known, model: Any, tokenizer: Any, *, form: str) -> None:
-    """The pipelines over tokens find the same entities and answers."""
+    """The pipelines over tokens find the same entities, answers and fillings."""
     tool = f"{tool_of(known)} in pipeline()"
     if known.task == "token-classification":
         find = pipeline(known.task, model=model, tokenizer=tokenizer, aggregation_strategy="first")
@@ -60,6 +62,9 @@ def prove_pipeline(known: Known, model: Any, tokenizer: Any, *, form: str) -> No
     elif known.task == "question-answering":
         find = pipeline(known.task, model=model, tokenizer=tokenizer)
         compare_answers(texts(find, known, form), known_texts(known, form), known, tool=tool, form=form)
+    elif known.task == "fill-mask":
+        find = pipeline(known.task, model=model, tokenizer=tokenizer)
+        compare_answers(fillings(find, known), known_fillings(known, form), known, tool=tool, form=form)
 
 
 def prove_backend(known: Known) -> None:

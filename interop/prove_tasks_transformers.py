@@ -1,8 +1,19 @@
-"""The torch half of every task in plain transformers, of whatever version, and the pipeline that finds entities."""
+"""The torch half of every task in plain transformers, of whatever version, and the pipelines over tokens."""
 
 import torch
 import transformers
-from task_proofs import CLASSES, bundles, compare, compare_answers, entities, known_entities, labels_of, numbers
+from task_proofs import (
+    CLASSES,
+    bundles,
+    compare,
+    compare_answers,
+    entities,
+    fillings,
+    known_entities,
+    known_fillings,
+    labels_of,
+    numbers,
+)
 from transformers import AutoTokenizer, pipeline
 
 VERSION = f"transformers {transformers.__version__}"
@@ -25,6 +36,9 @@ def main() -> None:
             find = pipeline(known.task, model=model, tokenizer=tokenizer, aggregation_strategy="first")
             found = entities(find, known)
             compare_answers(found, known_entities(known, "torch"), known, tool=f"{VERSION} pipeline()", form="torch")
+        elif known.task == "fill-mask":
+            found = fillings(pipeline(known.task, model=model, tokenizer=tokenizer), known)
+            compare_answers(found, known_fillings(known, "torch"), known, tool=f"{VERSION} pipeline()", form="torch")
 
 
 if __name__ == "__main__":

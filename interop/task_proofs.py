@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from proofs import TOLERANCES, WORK, Line, softmax
 
+from kd_deploy.tasks.fill_mask import TOP
+
 FOLDER = WORK / "tasks"
 CLASSES = {
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",
     "sentence-similarity": "ForSequenceClassification",
     "sentence-embedding": "",
+    "fill-mask": "ForMaskedLM",
 }  # what transformers calls the heads
 TOKENS = ("token-classification", "question-answering")  # the tasks that decide something about tokens
 
@@ -57,7 +60,12 @@ def bundles() -> list[Known]:
 
 
 def probabilities(logits: NDArray[np.float32], *, task: str) -> NDArray[np.float64]:
-    """What is compared of one input: of a token's classes, or of the tokens as start and as end; else the numbers."""
+    """What is compared of one input: of a token's classes, or of the tokens as start and as end; else the numbers.
+
+    Of each mask it is the probabilities of the likeliest tokens, best first.
+    """
+    if task == "fill-mask":
+        return np.sort(softmax(logits))[:, : -TOP - 1 : -1]  # [n, TOP]
     if task == "token-classification":
         return softmax(logits)  # [S, C]
     return softmax(logits.T).T if task == "question-answering" else logits.astype(np.float64)
@@ -101,7 +109,8 @@ def _numbers(model: Any, tokenizer: Any, inputs: Sequence[Any], *, task: str) ->
             yield probabilities(np.stack(sides, axis=-1), task=task)
         else:
             logits = shown.logits[row].detach().numpy()
-            yield probabilities(logits[mask] if task in TOKENS else logits, task=task)
+            of_tokens = mask if task in TOKENS else (read["input_ids"][row] == tokenizer.mask_token_id).numpy()
+            yield probabilities(logits[of_tokens] if task in (*TOKENS, "fill-mask") else logits, task=task)
 
 
 def entities(pipeline: Any, known: Known) -> list[list[tuple[str, int, int, float]]]:
@@ -125,6 +134,19 @@ def texts(pipeline: Any, known: Known, form: str) -> list[str]:
 def known_texts(known: Known, form: str) -> list[str]:
     """The answers of kd_deploy.runtime, where it gives one."""
     return [answer["answer"] for answer in known.given(form)["answers"] if answer["answer"]]
+
+
+def fillings(pipeline: Any, known: Known) -> list[list[list[str]]]:
+    """What transformers' pipeline fills every mask of every text with, best first."""
+    found = [pipeline(text, top_k=TOP) for text in known.inputs]
+    by_mask = [one if isinstance(one[0], list) else [one] for one in found]
+    return [[[one["token_str"].strip() for one in place] for place in places] for places in by_mask]
+
+
+def known_fillings(known: Known, form: str) -> list[list[list[str]]]:
+    """What kd_deploy.runtime fills them with."""
+    found = [answer["fillings"] for answer in known.given(form)["answers"]]
+    return [[[one["token"] for one in place] for place in places] for places in found]
 
 
 def labels_of(config: Any, known: Known) -> list[str]:
