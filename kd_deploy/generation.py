@@ -10,7 +10,7 @@ from kd_deploy.errors import UsageError
 class Generation(BaseModel):
     """The choice of each next token, and when to stop."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_new_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Tokens that are written at most.")
     beams: Annotated[int, Field(ge=1)] = Field(1, description="Texts that are followed side by side; 1: greedy.")

@@ -338,3 +338,39 @@ def test_what_says_nothing_to_a_task_is_refused(task: str, distill: dict[str, An
 def test_a_scratch_teacher_whose_heads_do_not_share_its_width_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"teacher\.scratch: .*hidden_size 10 is no multiple of attention_heads 4"):
         Recipe.of(MINIMAL | {"teacher": {"scratch": {"hidden_size": 10}, "finetune": {}}})
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("distill.epochs=true", "distill.epochs (--set): must be a number, got True"),
+        ("distill.learning_rate=.inf", "distill.learning_rate (--set): Input should be a finite number"),
+        ("distill.fgm=.nan", "distill.fgm (--set): Input should be a finite number"),
+        (
+            "distill.objective=[{term: soft_targets, weight: .inf}]",
+            "distill.objective.0.weight (--set): Input should be a finite number",
+        ),
+        (
+            "distill.objective=[{term: soft_targets, weight: true}]",
+            "distill.objective.0.weight (--set): must be a number",
+        ),
+        (
+            "distill.objective=[{term: soft_targets, weight: {start: 0, end: 0}}]",
+            "every term of the objective has weight 0",
+        ),
+        (
+            "distill.objective=[{term: alpha_beta, alpha: 0.001, beta: 0.001}]",
+            "distill.objective.0 (--set): alpha and beta together must be at least 0.01",
+        ),
+        ("distill.objective=[{term: decoupled, alpha: 0, beta: 0}]", "alpha and beta are both 0"),
+        ("distill.objective=[{term: relational, beta: 0, gamma: 0}]", "beta and gamma are both 0"),
+    ],
+)
+def test_numbers_that_would_teach_nothing_or_no_end_of_it_are_refused(tmp_path: Path, override: str, told: str) -> None:
+    assert told in refusal(tmp_path, FULL, override)
+
+
+def test_the_ends_of_alpha_beta_can_be_asked_for(tmp_path: Path) -> None:
+    found = load(tmp_path, FULL, "distill.objective=[{term: alpha_beta, alpha: 0, beta: 1}]")
+
+    assert found.stages[0].objective[0].alpha == 0

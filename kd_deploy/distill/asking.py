@@ -20,7 +20,7 @@ from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
 from kd_deploy.manifest import RoundRecord
-from kd_deploy.recipe import Active, Distill
+from kd_deploy.recipe import Active, Distill, HardLabels
 from kd_deploy.tasks.encoding import TextInput
 from kd_deploy.tasks.registry import main_metric
 
@@ -39,7 +39,8 @@ def ask_in_rounds(
 ) -> Asked:
     """Choose texts, ask the teacher about them, train on all that was answered; as often as the recipe says.
 
-    A text with a label counts by its label in every round, where the objective has `hard_labels`.
+    A text with a label counts by its label in every round, where the objective has `hard_labels`; the questions are
+    then for the others, where there are any.
 
     Args:
         job: The recipe and its rows.
@@ -56,12 +57,13 @@ def ask_in_rounds(
     assert active is not None  # noqa: S101 - the caller saw it
     inputs = teaching.data.inputs
     distinct, texts = _numbered(inputs)
-    limit = min(active.budget, len(distinct))
+    pool = _pool(distinct, teaching, settings)
+    limit = min(active.budget, len(pool))
     rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
     logits = np.zeros((len(distinct), len(job.labels.names)), dtype=np.float32)  # [T, C]: equal rows have one answer
     answered = np.zeros(len(distinct), dtype=bool)
-    again = np.ones(len(inputs), dtype=bool)  # a text that stood in an earlier row
-    again[distinct] = False
+    never = np.ones(len(inputs), dtype=bool)  # texts that stood in an earlier row, or are known by their labels
+    never[pool] = False
     folder = job.folder(f"{what} rounds")
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
@@ -72,7 +74,7 @@ def ask_in_rounds(
         logits[answered] = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,)).logits
         teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
     for number in range(len(records) + 1, rounds + 1):
-        due, known = limit * number // rounds - int(answered.sum()), again | answered[texts]
+        due, known = limit * number // rounds - int(answered.sum()), never | answered[texts]
         chosen = _chosen(student, teaching, known, active, count=due, seed=settings.seed + number, first=number == 1)
         heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
         logits[texts[chosen]], answered[texts[chosen]] = heard.logits, True
@@ -102,6 +104,13 @@ def _numbered(inputs: Sequence[TextInput]) -> tuple[NDArray[np.int64], NDArray[n
     number = {text: place for place, text in enumerate(dict.fromkeys(inputs))}
     texts = np.array([number[text] for text in inputs], dtype=np.int64)
     return np.unique(texts, return_index=True)[1], texts
+
+
+def _pool(distinct: NDArray[np.int64], teaching: Teaching, settings: Distill) -> NDArray[np.int64]:
+    """The rows that may be asked about: of texts whose labels say nothing, each text once."""
+    without = distinct[distinct >= len(teaching.data.examples)]
+    learns_labels = any(isinstance(term, HardLabels) and not term.is_nothing for term in settings.objective)
+    return without if learns_labels and len(without) else distinct
 
 
 def _answered(

@@ -32,17 +32,24 @@ def require_format(asked: Literal["auto", "fp32", "bf16"]) -> None:
         TrainingError: bf16 was asked for by name on hardware without it.
     """
     if asked == "bf16" and not has_bf16():
-        raise TrainingError("precision bf16: this processor has no bfloat16 products", hint="leave precision at auto")
+        raise TrainingError("precision bf16: no bfloat16 products in hardware here", hint="leave precision at auto")
 
 
 def has_bf16() -> bool:
     """Whether bfloat16 products run in hardware here, on the GPU where there is one."""
-    return torch.cuda.is_bf16_supported() if torch.cuda.is_available() else this_machine().has_bf16
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return this_machine().has_bf16
 
 
 def usual_device() -> torch.device:
     """Where passes over a model run: on the GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """What that device is called."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
 
 
 def autocast(chosen: Format, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -4,7 +4,7 @@ from kd_deploy.distill.signals import LOGITS
 from kd_deploy.distill.terms import Objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
-from kd_deploy.recipe.objective import AnyTerm, PerExample, Relational
+from kd_deploy.recipe.objective import AnyTerm, PerExample, Relational, Structure
 
 
 def check_stage(settings: Distill, objective: Objective) -> None:
@@ -24,11 +24,13 @@ def check_stage(settings: Distill, objective: Objective) -> None:
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
             hint="leave focus out, and use soft_targets",
         )
-    between = next((term.term for term in settings.objective if isinstance(term, Relational) and term.gamma), None)
+    between = next((term for term in settings.objective if _is_between(term)), None)
     if between and not settings.samples.all_count:
+        by_gamma = isinstance(between, Relational)
         raise RecipeError(
-            f"distill.samples says how much each text counts, and {between} compares all texts of a batch by its gamma",
-            hint="set its gamma to 0, or leave samples out",
+            f"distill.samples says how much each text counts, and {between.term} compares all texts of a batch"
+            + (" by its gamma" if by_gamma else ""),
+            hint="set its gamma to 0, or leave samples out" if by_gamma else "leave the term or samples out",
         )
     deeper = sorted(set(objective.teacher_names) - {LOGITS})
     if settings.active and deeper:
@@ -38,6 +40,10 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         )
     if settings.active and not objective.teacher_names:
         raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
+
+
+def _is_between(term: AnyTerm) -> bool:
+    return isinstance(term, Structure) or (isinstance(term, Relational) and term.gamma > 0)
 
 
 def _looks_at_all(term: AnyTerm) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
+from kd_deploy.recipe.section import Float, PositiveFloat, PositiveInt, Section
 
 
 class Adapter(Section):
@@ -17,5 +17,5 @@ class Adapter(Section):
     alpha: PositiveFloat = Field(
         16.0, description="What the matrices add is multiplied by alpha over the rank that they start with."
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Of what goes into the matrices.")
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = Field(0.0, description="Of what goes into the matrices.")
     targets: Literal["attention", "all"] = Field("all", description="Which linear layers get matrices.")

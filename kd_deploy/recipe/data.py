@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Tag, field_validator, model_validator
 
-from kd_deploy.recipe.section import PositiveInt, Section, Seed, told_by
+from kd_deploy.recipe.section import Float, Int, PositiveInt, Section, Seed, told_by
 
 
 class Unlabeled(Section):
@@ -21,7 +21,7 @@ UnlabeledSource = Annotated[
 
 
 ROUNDING = 1e-6
-Share = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[Float, Field(gt=0, lt=1)]
 
 
 class TaskData(Section):
@@ -73,6 +73,6 @@ class TaskData(Section):
 class Data(TaskData):
     """The rows of the main task, and what holds for all."""
 
-    max_length: Annotated[int, Field(ge=4)] = Field(
+    max_length: Annotated[Int, Field(ge=4)] = Field(
         128, description="Tokens; longer inputs are cut, or read in overlapping pieces where the task is about tokens."
     )

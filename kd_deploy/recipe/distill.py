@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.objective import AlphaBeta, HardLabels, JensenShannon, ReverseKl, SkewKl, SoftTargets, Term
-from kd_deploy.recipe.section import Fraction, PositiveFloat, PositiveInt, Section, Seed, told_by
+from kd_deploy.recipe.section import Float, Fraction, NotNegative, PositiveFloat, PositiveInt, Section, Seed, told_by
 from kd_deploy.recipe.training import Training
 
 OVER_THE_LIKELIEST = (SoftTargets, ReverseKl, JensenShannon, AlphaBeta, SkewKl)
@@ -32,7 +32,7 @@ class Samples(Section):
     """Where the teacher counts: its terms learn nothing from rows below a limit; labels count all the same."""
 
     min_confidence: Fraction | None = Field(None, description="Probability that the teacher gives its answer.")
-    top_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    top_share: Annotated[Float, Field(gt=0, le=1)] | None = Field(
         None, description="Share of the rows of each class, the surest ones, as the teacher sees it."
     )
     wrong: Fraction = Field(1.0, description="Weight of the teacher where its answer is not the label; 0: none.")
@@ -76,7 +76,7 @@ class Sequences(Section):
 class OnPolicy(Section):
     """Agarwal et al. 2024 (GKD), arXiv 2306.13649: the student writes, and the teacher says what should come next."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="Of the batches.")
+    share: Annotated[Float, Field(gt=0, le=1)] = Field(0.5, description="Of the batches.")
     temperature: PositiveFloat = Field(1.0, description="Of the chance by which the student chooses.")
     prompt: Fraction = Field(
         0.3, description="For language models: the share of each text that is given, before the student goes on."
@@ -104,7 +104,7 @@ class Distill(Training):
     samples: Samples = Samples()
     sequences: Sequences | None = Field(None, description="Left out: targets are those of the data.")
     on_policy: OnPolicy | None = Field(None, description="Left out: it learns from texts that are there.")
-    cache_gb: Annotated[float, Field(ge=0)] = Field(
+    cache_gb: NotNegative = Field(
         8.0, description="Most that the teacher's layers may take on disk; beyond it the teacher answers live."
     )
     top_k: PositiveInt | None = Field(
@@ -117,7 +117,7 @@ class Distill(Training):
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if all(term.weight == 0 for term in self.objective):
+        if all(term.is_nothing for term in self.objective):
             raise ValueError("every term of the objective has weight 0")
         if self.on_policy and all(term.term == "hard_labels" for term in self.objective):
             raise ValueError("on_policy: nobody but the teacher says what is right there, and no term asks it")

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
+from kd_deploy.recipe.section import Int, PositiveFloat, PositiveInt, Section
 
 READ_BY_ONE = {
     "oip": ("batch_size", "input", "input_pair", "output", "scores", "labels"),
@@ -23,7 +23,7 @@ class Endpoint(Section):
     model: Annotated[str, Field(min_length=1)] = Field(description="Its name on the server.")
     batch_size: PositiveInt = Field(16, description="Texts in a request (oip; openai takes one).")
     timeout_s: PositiveFloat = Field(30.0, description="Most that the server may be silent.")
-    retries: Annotated[int, Field(ge=0)] = Field(4, description="Further tries of a request that a busy server failed.")
+    retries: Annotated[Int, Field(ge=0)] = Field(4, description="Further tries of a request that a busy server failed.")
     concurrency: PositiveInt = Field(4, description="Requests under way at a time.")
     input: str | None = Field(
         None, description="Tensor of the texts (oip). Left out: the model's only BYTES input, else text."
@@ -45,7 +45,7 @@ class Endpoint(Section):
     top_k: PositiveInt | None = Field(
         None, description="Keep only so many classes of an answer, the likeliest; the others share the rest evenly."
     )
-    decimals: Annotated[int, Field(ge=1, le=6)] | None = Field(
+    decimals: Annotated[Int, Field(ge=1, le=6)] | None = Field(
         None, description="Keep probabilities rounded to so many decimals."
     )
 

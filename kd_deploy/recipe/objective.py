@@ -1,12 +1,23 @@
 """The terms of an objective: what a student is to match, each with its weight and its knobs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, Tag
+from pydantic import Field, Tag, model_validator
 
-from kd_deploy.recipe.section import NotNegative, PositiveFloat, PositiveInt, Section, Temperature, Weight, told_by
+from kd_deploy.recipe.section import (
+    Float,
+    Int,
+    NotNegative,
+    PositiveFloat,
+    PositiveInt,
+    Schedule,
+    Section,
+    Temperature,
+    Weight,
+    told_by,
+)
 
-Layer = Annotated[int, Field(ge=0)]
+Layer = Annotated[Int, Field(ge=0)]
 MapName = Literal["uniform", "last", "skip", "top", "auto"]
 Pairs = Annotated[tuple[tuple[Layer, Layer], ...], Field(min_length=1)]
 
@@ -15,12 +26,18 @@ LayerMap = Annotated[
     Annotated[MapName, Tag("<name>")] | Annotated[Pairs, Tag("<pairs>")], told_by(str, "<name>", "<pairs>")
 ]
 Pooling = Literal["first", "mean"]
+SMALLEST_POWER = 0.01  # of alpha_beta, alpha and beta together
 
 
 class AnyTerm(Section):
     """What every term has."""
 
     weight: Weight = Field(1.0, description="A number, or {start, end, shape: linear | cosine} over the training.")
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether its weight is 0 all the time."""
+        return self.weight.is_nothing if isinstance(self.weight, Schedule) else self.weight == 0
 
 
 class PerExample(AnyTerm):
@@ -59,22 +76,28 @@ class JensenShannon(Softened):
     """Agarwal et al. 2024: generalised Jensen-Shannon divergence."""
 
     term: Literal["jensen_shannon"]
-    beta: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    beta: Annotated[Float, Field(gt=0, lt=1)] = 0.5
 
 
 class AlphaBeta(Softened):
     """Wang et al. 2025 (ABKD): alpha-beta divergence."""
 
     term: Literal["alpha_beta"]
-    alpha: PositiveFloat = 0.2
-    beta: PositiveFloat = 0.7
+    alpha: NotNegative = 0.2
+    beta: NotNegative = 0.7
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        if self.alpha + self.beta < SMALLEST_POWER:
+            raise ValueError(f"alpha and beta together must be at least {SMALLEST_POWER}")
+        return self
 
 
 class SkewKl(Softened):
     """Ko et al. 2024 (DistiLLM): KL to a mixture with the own distribution."""
 
     term: Literal["skew_kl"]
-    skew: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    skew: Annotated[Float, Field(ge=0, lt=1)] = 0.1
     direction: Literal["forward", "reverse"] = "forward"
 
 
@@ -85,6 +108,12 @@ class Decoupled(Softened):
     alpha: NotNegative = 1.0
     beta: NotNegative = 2.0
 
+    @model_validator(mode="after")
+    def _one_part(self) -> Self:
+        if self.alpha == self.beta == 0:
+            raise ValueError("alpha and beta are both 0: the term would teach nothing")
+        return self
+
 
 class Relational(Softened):
     """Huang et al. 2022 (DIST): correlation within each example and within each class."""
@@ -92,6 +121,12 @@ class Relational(Softened):
     term: Literal["relational"]
     beta: NotNegative = 1.0
     gamma: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _one_part(self) -> Self:
+        if self.beta == self.gamma == 0:
+            raise ValueError("beta and gamma are both 0: the term would teach nothing")
+        return self
 
 
 class LogitMse(PerExample):
@@ -105,7 +140,7 @@ class HardLabels(PerExample):
     """Cross-entropy with the labels of the data."""
 
     term: Literal["hard_labels"]
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing (Szegedy et al. 2016).")
+    smoothing: Annotated[Float, Field(ge=0, lt=1)] = Field(0.0, description="Label smoothing (Szegedy et al. 2016).")
 
 
 class Hidden(PerExample):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from kd_deploy.recipe.section import PositiveInt, Section
+from kd_deploy.recipe.section import Float, Int, PositiveInt, Section
 
 Precision = Literal["fp32", "int8", "int4"]
 # By its short name, which torch has too: CPUExecutionProvider is cpu.
@@ -15,10 +15,10 @@ class Export(Section):
     """Which ONNX files to write, and what they may cost."""
 
     precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32", "int8")
-    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    max_accuracy_drop: Annotated[Float, Field(ge=0, le=1)] | None = Field(
         0.01, description="Of the main metric on validation, absolute, against the torch model. null: no gate."
     )
-    opset: Annotated[int, Field(ge=14, le=18)] = 17
+    opset: Annotated[Int, Field(ge=14, le=18)] = 17
 
 
 class Benchmark(Section):
@@ -35,9 +35,9 @@ class Benchmark(Section):
 class Gates(Section):
     """Limits for the file that predict takes; a miss is exit code 10, the report is written all the same."""
 
-    min_retained: Annotated[float, Field(gt=0)] | None = None
-    min_speedup: Annotated[float, Field(gt=0)] | None = None
-    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    min_retained: Annotated[Float, Field(gt=0)] | None = None
+    min_speedup: Annotated[Float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[Float, Field(gt=0)] | None = None
 
 
 class ReportOptions(Section):

@@ -1,21 +1,31 @@
 """What every section of a recipe shares: its rules, its numbers, and values that change during training."""
 
 from types import UnionType
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy's generators take
+
+def no_switch(value: Any) -> Any:
+    """What was written for a number; pydantic takes true for 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic shows as a fault
+    return value
+
+
+Int = Annotated[int, BeforeValidator(no_switch)]
+Float = Annotated[float, BeforeValidator(no_switch)]
+Fraction = Annotated[Float, Field(ge=0, le=1)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+NotNegative = Annotated[Float, Field(ge=0)]
+PositiveInt = Annotated[Int, Field(ge=1)]
+Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # what numpy's generators take
 
 
 class Section(BaseModel):
-    """The rules of every section: frozen, and no key that nobody reads."""
+    """The rules of every section: frozen, no key that nobody reads, and no number without an end."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def told_by(kinds: type | UnionType, yes: str, no: str) -> Discriminator:
@@ -32,6 +42,11 @@ class Schedule(Section):
     start: NotNegative
     end: NotNegative
     shape: Literal["linear", "cosine"] = "linear"
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it is 0 all the time."""
+        return self.start == self.end == 0
 
 
 class PositiveSchedule(Schedule):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from kd_deploy.recipe.section import PositiveInt, Section, told_by
+from kd_deploy.recipe.section import Float, Int, PositiveInt, Section, told_by
 
 Vocabulary = Annotated[
     Annotated[Literal["full", "auto"], Tag("<name>")] | Annotated[PositiveInt, Tag("<number>")],
@@ -37,7 +37,7 @@ class TransformerStudent(AnyStudent):
     )
     attention_heads: PositiveInt | None = Field(None, description="Left out: as wide as the teacher's.")
     init: str = Field("teacher", description="teacher, random, or a checkpoint.")
-    teacher_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    teacher_layers: tuple[Annotated[Int, Field(ge=0)], ...] | None = Field(
         None, description="Which teacher layers to copy, from 0. Left out: evenly spread, first and last among them."
     )
 
@@ -50,7 +50,7 @@ class BilstmStudent(AnyStudent):
     layers: PositiveInt = 1
     embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
     head_size: PositiveInt = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.3
     init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
 
 
@@ -60,8 +60,8 @@ class StaticStudent(AnyStudent):
     architecture: Literal["static"]
     embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
     head_size: PositiveInt = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    bigrams: Annotated[int, Field(ge=0)] = Field(
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.3
+    bigrams: Annotated[Int, Field(ge=0)] = Field(
         0, description="Buckets for pairs of neighbouring tokens (Joulin et al. 2017); 0: the order does not count."
     )
     init: Literal["teacher", "random"] = Field("teacher", description="Where the word vectors start.")
@@ -75,7 +75,7 @@ class LstmStudent(AnyStudent):
     layers: PositiveInt = Field(1, description="Of the decoder.")
     encoder_layers: PositiveInt = 1
     embedding_size: PositiveInt | None = Field(None, description="Left out: the teacher's.")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.3
     input_feeding: bool = Field(
         False, description="Whether the decoder is told at each token what it saw at the last: slower to train."
     )

@@ -6,7 +6,7 @@ from pydantic import Field, Tag, model_validator
 
 from kd_deploy.generation import Generation
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.recipe.section import NotNegative, PositiveInt, Section, told_by
+from kd_deploy.recipe.section import Int, NotNegative, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
 
 
@@ -16,7 +16,7 @@ class ScratchModel(Section):
     layers: PositiveInt = 4
     hidden_size: PositiveInt = 256
     attention_heads: PositiveInt = 4
-    vocabulary: Annotated[int, Field(ge=100)] = 8000
+    vocabulary: Annotated[Int, Field(ge=100)] = 8000
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -1,6 +1,6 @@
 """How a model is trained, whatever it learns from."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ class Training(Section):
     )
     learning_rate: PositiveFloat | None = Field(None, description="Left out: 5e-5, or 5e-4 for a teacher from scratch.")
     warmup: Fraction = Field(0.1, description="Share of the steps in which the learning rate rises.")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: NotNegative = 0.01
     gradient_accumulation: PositiveInt = 1
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it.")
     patience: PositiveInt | None = Field(

@@ -65,11 +65,22 @@ def test_labels_count_on_texts_that_nobody_asked_about(tmp_path: Path, bert_bund
     assert 48 <= record.taking_part <= 56
 
 
-def test_a_budget_beyond_the_texts_asks_about_all_of_them(tmp_path: Path, bert_bundle: Bundle) -> None:
-    made = distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 1000, "rounds": 2})
+@pytest.mark.parametrize(
+    ("objective", "pool"),
+    [
+        ([{"term": "soft_targets"}, {"term": "hard_labels"}], {*UNLABELED} - {*TRAIN.inputs}),
+        ([{"term": "soft_targets"}, {"term": "hard_labels", "weight": 0}], {*TRAIN.inputs, *UNLABELED}),
+    ],
+    ids=["labels say what is right of the others", "labels say nothing"],
+)
+def test_a_budget_beyond_the_texts_asks_about_all_whose_labels_say_nothing(
+    tmp_path: Path, bert_bundle: Bundle, asked: list[Sequence[object]], objective: list[Any], pool: set[str]
+) -> None:
+    made = distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 1000, "rounds": 2}, objective=objective)
 
     (record,) = made.manifest.training
-    assert record.rounds[-1].asked == record.asked == len({*TRAIN.inputs, *UNLABELED})
+    assert record.rounds[-1].asked == record.asked == len(pool)
+    assert {text for some in asked for text in some} == pool
 
 
 @pytest.mark.parametrize(
@@ -90,7 +101,7 @@ def test_what_cannot_be_asked_in_rounds_is_refused(
 
 def test_more_rounds_than_texts_to_ask_about_are_as_many_as_these(tmp_path: Path, bert_bundle: Bundle) -> None:
     several = job(tmp_path / "work", SHARED | {"active": {"budget": 100, "rounds": 5}}, student=STUDENTS[1])
-    splits = replace(several.splits, train=TRAIN.some(range(2)), unlabeled=UNLABELED[:1])
+    splits = replace(several.splits, train=TRAIN.some(range(2)), unlabeled=UNLABELED[:3])
 
     made = distill_student(replace(several, splits=splits), bert_bundle, tmp_path / "made")
 

@@ -118,6 +118,8 @@ def test_classes_that_are_compared_over_a_batch_go_with_no_weights_of_texts(chec
     with pytest.raises(RecipeError, match=r"distill\.samples .* and relational compares all texts of a batch"):
         check_recipe(recipe(checkpoint, "relational", distill=surest))
     check_recipe(recipe(checkpoint, "relational", distill=surest | rows))
+    with pytest.raises(RecipeError, match="and similarity_matrix compares all texts of a batch"):
+        check_recipe(recipe(checkpoint, "similarity_matrix", distill=surest))
 
 
 def test_a_precision_that_is_not_to_be_had_is_refused_before_training(
@@ -125,7 +127,7 @@ def test_a_precision_that_is_not_to_be_had_is_refused_before_training(
 ) -> None:
     monkeypatch.setattr("kd_deploy.distill.precision.has_bf16", lambda: False)
 
-    with pytest.raises(TrainingError, match="precision bf16: this processor has no bfloat16 products"):
+    with pytest.raises(TrainingError, match="precision bf16: no bfloat16 products in hardware here"):
         check_recipe(recipe(checkpoint, "soft_targets", distill={"precision": "bf16"}))
 
 

@@ -20,6 +20,7 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.observe import Shape, word_vectors
+from kd_deploy.distill.precision import choose_format, has_bf16
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.students.build import build_student
@@ -171,6 +172,15 @@ def test_a_loss_that_is_no_number_stops_within_three_steps_and_leaves_the_last_c
     (kept,) = tmp_path.glob("checkpoint-*")
     assert kept.name == f"checkpoint-{STEPS}"
     assert all(torch.isfinite(value).all() for value in load_file(kept / "model.safetensors").values())
+
+
+def test_a_gpu_that_emulates_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # As on a T4 or a V100.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+
+    assert not has_bf16()
+    assert choose_format("auto", student(checkpoint, HALF)) == "fp32"
 
 
 def test_bfloat16_by_name_needs_the_hardware(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

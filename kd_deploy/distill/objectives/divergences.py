@@ -8,8 +8,8 @@ from torch import Tensor
 
 from kd_deploy.distill.objectives.batch import kl, softened, sum_of_rows
 from kd_deploy.errors import TrainingError
+from kd_deploy.recipe.objective import SMALLEST_POWER
 
-SMALLEST_POWER = 0.01
 SMALLEST_SQUARE = 1e-8
 
 

@@ -26,6 +26,7 @@ INDICATOR = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]])
 NARROW = Shape(name="narrow", depth=2, width=8, embedding_width=8, heads=2)
 WIDE = Shape(name="wide", depth=4, width=12, embedding_width=12, heads=2)
+DEEP = Shape(name="deep", depth=4, width=8, embedding_width=8, heads=2)  # as wide as the student, as cls asks for
 LSTM = Shape(name="Bilstm", depth=1, width=6, embedding_width=5, heads=None)
 BAG = Shape(name="Static", depth=0, width=0, embedding_width=5, heads=None)
 
@@ -40,6 +41,7 @@ INNER_TERMS = [
     {"term": "hidden", "layers": [[0, 0], [1, 3]]},
     {"term": "hidden", "layers": "auto"},
     {"term": "embedding"},
+    {"term": "cls"},
     {"term": "attention_mse"},
     {"term": "attention_kl", "layers": "uniform"},
     {"term": "relations"},
@@ -68,6 +70,11 @@ def signal(shape: Shape, logits: Tensor, *, seed: int, tokens: int = 4) -> dict[
         for kind in ("hidden", "query", "key", "value"):
             made[f"{kind}.{layer}"] = torch.randn(4, tokens, shape.width, generator=generator)
     return made
+
+
+def teacher_of(term: dict[str, Any]) -> Shape:
+    """A teacher that the term fits to."""
+    return DEEP if term["term"] == "cls" else WIDE
 
 
 def seen(student: Shape = NARROW, teacher: Shape = WIDE, *, targets: Tensor = IDS, share: float = 0.0) -> Seen:
@@ -108,8 +115,8 @@ def test_labels_alone_need_no_teacher() -> None:
 
 @pytest.mark.parametrize("term", ALL_TERMS, ids=str)
 def test_every_term_looks_where_it_says_and_teaches_the_student_alone(term: dict[str, Any]) -> None:
-    objective = build_objective(terms_of(term), ground())
-    batch = seen()
+    objective = build_objective(terms_of(term), ground(teacher=teacher_of(term)))
+    batch = seen(teacher=teacher_of(term))
     low = {name: value.requires_grad_() for name, value in batch.student.items()}
     high = {name: value.requires_grad_() for name, value in batch.teacher.items()}
     looks_at = {"logits", *objective.student_names}
@@ -133,7 +140,8 @@ def test_every_term_looks_where_it_says_and_teaches_the_student_alone(term: dict
 
 @pytest.mark.parametrize("term", ALL_TERMS, ids=str)
 def test_every_term_is_finite_in_bfloat16_under_autocast(term: dict[str, Any]) -> None:
-    objective, batch = build_objective(terms_of(term), ground()), seen()
+    teacher = teacher_of(term)
+    objective, batch = build_objective(terms_of(term), ground(teacher=teacher)), seen(teacher=teacher)
     low = {name: value.bfloat16() for name, value in batch.student.items()}
     high = {name: value.half() for name, value in batch.teacher.items()}
 
@@ -147,7 +155,8 @@ def test_every_term_is_finite_in_bfloat16_under_autocast(term: dict[str, Any]) -
 
 @pytest.mark.parametrize("term", ALL_TERMS, ids=str)
 def test_padding_changes_no_term(term: dict[str, Any]) -> None:
-    objective, batch = build_objective(terms_of(term), ground()), seen()
+    teacher = teacher_of(term)
+    objective, batch = build_objective(terms_of(term), ground(teacher=teacher)), seen(teacher=teacher)
 
     def longer(values: dict[str, Tensor]) -> dict[str, Tensor]:
         return {
