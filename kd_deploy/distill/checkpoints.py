@@ -15,6 +15,7 @@ from torch import nn
 
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.heads import auto_class, label_fields
+from kd_deploy.distill.students.dropout import rates_in
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
 from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_pooling
 from kd_deploy.distill.students.transformer import width_of
@@ -71,12 +72,13 @@ def config_of(folder: Path) -> "PreTrainedConfig":
         return AutoConfig.from_pretrained(folder, local_files_only=True)
 
 
-def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
+def load_model(folder: Path, *, labels: LabelSpace | None = None, dropout: float | None = None) -> nn.Module:
     """The model in a folder, in fp32 and evaluation mode.
 
     Args:
         folder: A checkpoint that `find_model` gave.
         labels: Answers to give it a new head for. None: it has its own.
+        dropout: The rate of a transformer in training. None: that of the checkpoint.
 
     Raises:
         BundleError: The weights do not load.
@@ -84,7 +86,7 @@ def load_model(folder: Path, *, labels: LabelSpace | None = None) -> nn.Module:
     with _loading(folder):
         if check_checkpoint(folder).get("model_type") in FAMILIES:
             return _load_own(folder, labels)
-        return _load_transformer(folder, labels)
+        return _load_transformer(folder, labels, dropout)
 
 
 @contextlib.contextmanager
@@ -97,7 +99,7 @@ def _loading(folder: Path) -> Iterator[None]:
         raise BundleError(f"{folder} does not load: {reason}", hint="check the checkpoint") from error
 
 
-def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
+def _load_transformer(folder: Path, labels: LabelSpace | None, dropout: float | None) -> nn.Module:
     hush_transformers()
     config = check_checkpoint(folder)
     task = labels.task if labels else task_in(config)
@@ -110,6 +112,7 @@ def _load_transformer(folder: Path, labels: LabelSpace | None) -> nn.Module:
         )
     # Eager attention: the form that exports to ONNX and fuses there.
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
+    options |= dict.fromkeys(() if dropout is None else rates_in(config), dropout)
     if labels is not None:
         options |= label_fields(labels) | {"ignore_mismatched_sizes": True}
     model, told = auto_class(task).from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)

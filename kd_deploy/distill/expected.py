@@ -18,6 +18,7 @@ from kd_deploy.distill.observe import Shape, shape_of, shape_of_config
 from kd_deploy.distill.scratch import scratch_config
 from kd_deploy.distill.scratch_writers import writer_sizes
 from kd_deploy.distill.students.build import own_start
+from kd_deploy.distill.students.dropout import set_dropout
 from kd_deploy.distill.students.pooling import Pooling, embedder
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import writing_config
@@ -54,7 +55,10 @@ def expected_config(
     """
     start = own_start(student)
     if start is not None:
-        return _config_in(start)
+        config = _config_in(start)
+        if config is not None:
+            set_dropout(config, student.dropout)
+        return config
     if teacher is None:
         return None
     return (writing_config if task in WRITING else student_config)(teacher, student)

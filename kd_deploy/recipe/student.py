@@ -36,6 +36,7 @@ class TransformerStudent(AnyStudent):
         description="Left out: in the teacher's proportion to hidden_size. Smaller alone: its heaviest units stay.",
     )
     attention_heads: PositiveInt | None = Field(None, description="Left out: as wide as the teacher's.")
+    dropout: Annotated[Float, Field(ge=0, lt=1)] | None = Field(None, description="Left out: the teacher's.")
     init: str = Field("teacher", description="teacher, random, or a checkpoint.")
     teacher_layers: tuple[Annotated[Int, Field(ge=0)], ...] | None = Field(
         None, description="Which teacher layers to copy, from 0. Left out: evenly spread, first and last among them."

@@ -101,13 +101,20 @@ def test_a_teacher_without_a_list_of_layers_is_refused_before_training(tmp_path:
     check_recipe(recipe(folder, "soft_targets", student=vectors | {"embedding_size": 16}))
 
 
-@pytest.mark.parametrize("student", [{"architecture": "static"}, {"architecture": "bilstm"}])
+@pytest.mark.parametrize(
+    "student",
+    [{"architecture": "static"}, {"architecture": "bilstm"}, {"architecture": "transformer", "layers": 1}],
+)
 def test_two_passes_without_dropout_are_refused_before_training(checkpoint: Path, student: dict[str, Any]) -> None:
     asking = {"active": {"strategy": "disagreement", "budget": 20}}
 
     with pytest.raises(RecipeError, match="disagreement is between two passes with dropout, and the student has none"):
         check_recipe(recipe(checkpoint, "soft_targets", student=student | {"dropout": 0}, distill=asking))
     check_recipe(recipe(checkpoint, "soft_targets", student=student, distill=asking))
+    with pytest.raises(
+        RecipeError, match=r"distill\.r_drop is between two passes with dropout, and the student has none"
+    ):
+        check_recipe(recipe(checkpoint, "soft_targets", student=student | {"dropout": 0}, distill={"r_drop": 1.0}))
     check_recipe(recipe(checkpoint, "soft_targets", distill=asking))
 
 

@@ -193,7 +193,7 @@ def _own(
 def _transformer(settings: TransformerStudent, *, teacher: nn.Module, labels: LabelSpace) -> nn.Module:
     start = own_start(settings)
     if start is not None:
-        return load_model(start, labels=labels)
+        return load_model(start, labels=labels, dropout=settings.dropout)
     if is_ours(teacher):
         kind, hint = KINDS[type(teacher)]
         raise RecipeError(f"student.architecture: transformer, but the teacher is {kind}", hint=f"choose {hint}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from kd_deploy.distill.students.dropout import set_dropout
 from kd_deploy.distill.students.units import thinned
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import TransformerStudent
@@ -48,6 +49,7 @@ def student_config(teacher: "PreTrainedConfig", settings: TransformerStudent) ->
             f"student.hidden_size {new_width} cannot be shared by {getattr(config, heads)} attention heads",
             hint="choose student.attention_heads that divide student.hidden_size",
         )
+    set_dropout(config, settings.dropout)
     return config
 
 

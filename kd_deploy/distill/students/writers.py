@@ -9,6 +9,7 @@ from torch import nn
 from kd_deploy import progress
 from kd_deploy.distill.heads import auto_class
 from kd_deploy.distill.students.depth import Depths, copied_writer, takes_layers, writer_config
+from kd_deploy.distill.students.dropout import set_dropout
 from kd_deploy.distill.students.first_words import start_words
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2Seq, LstmSeq2SeqConfig
 from kd_deploy.distill.torch_runner import open_encoder
@@ -59,7 +60,9 @@ def writing_config(teacher: "PreTrainedConfig", settings: TransformerStudent) ->
         attention_heads=settings.attention_heads,
         intermediate_size=settings.intermediate_size,
     )
-    return writer_config(teacher, depths)
+    config = writer_config(teacher, depths)
+    set_dropout(config, settings.dropout)
+    return config
 
 
 def starts_fresh(settings: TransformerStudent, teacher: "PreTrainedConfig") -> bool:
