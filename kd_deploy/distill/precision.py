@@ -38,7 +38,7 @@ def require_format(asked: Literal["auto", "fp32", "bf16"]) -> None:
 def has_bf16() -> bool:
     """Whether bfloat16 products run in hardware here, on the GPU where there is one."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return this_machine().has_bf16
 
 
