@@ -1,5 +1,6 @@
 """Embedding students in sentence-transformers, by its torch and its ONNX backend: encode() gives our vectors."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import sentence_transformers
@@ -11,14 +12,24 @@ VERSION = f"sentence-transformers {sentence_transformers.__version__}"
 
 
 def main() -> None:
-    """Every student that is a transformers model; those of our own kinds have no modules.json."""
+    """Every student; of a static one its torch half, which is a bag of word vectors there."""
     for known in bundles():
+        if (known.task, known.student) == ("sentence-embedding", "static"):
+            model = SentenceTransformer(str(known.folder))
+            prove(uncut(known), model, tool=f"{VERSION} StaticEmbedding", form="torch")
         if (known.task, known.student) == ("sentence-embedding", "transformer"):
             prove(known, SentenceTransformer(str(known.folder)), tool=VERSION, form="torch")
             for form, graph in GRAPHS.items() if find_spec("optimum") else ():  # the ONNX backend is made of it
                 options = {"file_name": f"onnx/{graph}", "provider": "CPUExecutionProvider"}
                 model = SentenceTransformer(str(known.folder), backend="onnx", model_kwargs=options)
                 prove(known, model, tool=f'{VERSION} backend="onnx"', form=form)
+
+
+def uncut(known: Known) -> Known:
+    """Without the inputs that are longer than the bundle takes: a bag of word vectors cuts none."""
+    kept = [place for place in range(len(known.inputs)) if place not in known.cut]
+    numbers = {"numbers": [known.fp32["numbers"][place] for place in kept]}
+    return replace(known, inputs=[known.inputs[place] for place in kept], fp32=known.fp32 | numbers, cut=[])
 
 
 def prove(known: Known, model: SentenceTransformer, *, tool: str, form: str) -> None:

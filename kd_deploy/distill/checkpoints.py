@@ -17,7 +17,8 @@ from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.students.dropout import rates_in
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
-from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_pooling
+from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_bag, write_pooling
+from kd_deploy.distill.students.static import Static, folded
 from kd_deploy.distill.students.transformer import width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings, writer_settings
 from kd_deploy.errors import BundleError
@@ -215,5 +216,8 @@ def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace) -> str:
     config = own_config(model) | label_fields(labels)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    if isinstance(model, Static) and model.sizes.head == "vector":
+        state = folded(state)
+        write_bag(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     return str(config["model_type"])

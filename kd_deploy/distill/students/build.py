@@ -26,8 +26,9 @@ from kd_deploy.distill.students.transformer import (
     student_config,
     width_of,
 )
-from kd_deploy.distill.students.writers import lstm_writer, starts_fresh, transformer_writer, writing_config
+from kd_deploy.distill.students.writers import ANY_LENGTH, lstm_writer, starts_fresh, transformer_writer, writing_config
 from kd_deploy.distill.tokenizer_files import pad_id_of
+from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
@@ -75,6 +76,8 @@ def build_student(
         student = lstm_writer(settings, vectors=vectors, folder=teacher_folder)
     else:
         student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), labels=labels)
+        if isinstance(student, Static) and student.sizes.head == "vector":  # its vectors are those of the text alone
+            student.leave_out(open_encoder(teacher_folder, max_length=ANY_LENGTH).encode("").ids)
     if settings.init == "teacher":
         with torch.no_grad():
             student.embedding.weight.copy_(_started(student, vectors))

@@ -1,7 +1,7 @@
 """Vectors of whole texts: what models of sentence embeddings give, and an encoder of transformers that pools."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -164,16 +164,26 @@ def write_pooling(folder: Path, pooling: Pooling, *, width: int, max_length: int
         max_length: Longer texts are cut to this many tokens.
     """
     kinds = [("Transformer", ""), ("Pooling", POOLING)] + [("Normalize", "2_Normalize")] * pooling.normalize
+    flags = {"cls_token": pooling.mode == "cls", "mean_tokens": pooling.mode == "mean"} | dict.fromkeys(UNUSED, False)
+    config = {"word_embedding_dimension": width} | {FLAG + name: chosen for name, chosen in flags.items()}
+    (folder / POOLING).mkdir(exist_ok=True)
+    _write_modules(folder, kinds)
+    _write(folder / POOLING / "config.json", config)
+    _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
+
+
+def write_bag(folder: Path) -> None:
+    """Note beside a table of word vectors that their mean, normalised, is that of a text: for sentence-transformers."""
+    _write_modules(folder, [("StaticEmbedding", ""), ("Normalize", "1_Normalize")])
+
+
+def _write_modules(folder: Path, kinds: Sequence[tuple[str, str]]) -> None:
+    """The modules that a text goes through, each by its name and its folder, and how vectors are compared."""
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for index, (kind, path) in enumerate(kinds)
     ]
-    flags = {"cls_token": pooling.mode == "cls", "mean_tokens": pooling.mode == "mean"} | dict.fromkeys(UNUSED, False)
-    config = {"word_embedding_dimension": width} | {FLAG + name: chosen for name, chosen in flags.items()}
-    (folder / POOLING).mkdir(exist_ok=True)
     _write(folder / MODULES, modules)
-    _write(folder / POOLING / "config.json", config)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": False})
     settings: dict[str, object] = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     _write(folder / "config_sentence_transformers.json", settings)
 

@@ -1,5 +1,6 @@
 """The static student: a bag of word vectors. Their mean and maximum with a small head, or their mean alone."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -46,7 +47,8 @@ class Static(nn.Module):
     tricks for efficient text classification", arXiv 1607.01759, and counts as much as its second token does.
     Padding on either side changes nothing.
 
-    The head "vector" gives the weighted mean itself, with length 1: a sentence embedding.
+    The head "vector" gives the weighted mean itself, with length 1: a sentence embedding. What `leave_out` names is
+    not in it; a text of nothing else has the vector 0.
     """
 
     bigrams: nn.Embedding | None
@@ -69,6 +71,11 @@ class Static(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, config.head_size)
         self.classifier = nn.Linear(config.head_size, config.num_labels)
+
+    def leave_out(self, ids: Sequence[int]) -> None:
+        """Let these tokens count for nothing in the mean, now and after any training: what a tokenizer puts around."""
+        with torch.no_grad():
+            self.weight.weight[list(ids)] = LOW
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -110,6 +117,16 @@ class Static(nn.Module):
         hidden = torch.relu(self.head(self.dropout(torch.cat(parts, dim=-1).squeeze(1))))  # [B, head]
         logits: Tensor = self.classifier(self.dropout(hidden))
         return logits
+
+
+def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a static student with the head "vector", each word vector multiplied by how much it counts.
+
+    The mean is then a plain one, as other tools take it; what counts for nothing is 0, and goes on counting so.
+    """
+    counts = state["weight.weight"].exp()  # [V, 1]
+    left = torch.where(counts > 0, torch.zeros_like(counts), state["weight.weight"])
+    return {**state, "embedding.weight": state["embedding.weight"] * counts, "weight.weight": left}
 
 
 def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from kd_deploy.distill.students.entries import with_entries
-from kd_deploy.distill.students.static import Static, StaticConfig
+from kd_deploy.distill.students.static import Static, StaticConfig, folded
 from tests.distill.students.exported import ENTRIES, check_int8, check_parity, without_gradient
 
 PAD = 0
@@ -72,6 +72,34 @@ def test_it_has_no_parameter_that_it_does_not_need() -> None:
 
     assert set(made.state_dict()) == {"embedding.weight", "weight.weight"}
     assert without_gradient(made, made(**padded([5, 4, 3])).logits[:, 0].sum()) == []
+
+
+def test_what_is_left_out_counts_for_nothing_whatever_is_learned() -> None:
+    made = model()
+    made.leave_out([2, 3])
+    optimizer = torch.optim.AdamW(made.parameters(), lr=0.1)
+
+    for _ in range(3):
+        made(**padded([2, 5, 4, 3])).logits[:, 0].sum().backward()
+        optimizer.step()
+
+    assert_close(made(**padded([2, 5, 4, 3])).logits, made(**padded([5, 4])).logits)
+    assert not made(**padded([2, 3])).logits.any()
+
+
+def test_folded_it_gives_the_same_vectors_and_its_table_is_a_plain_bag() -> None:
+    made = model()
+    made.leave_out([2, 3])
+    again = Static(made.sizes)
+
+    again.load_state_dict(folded(made.state_dict()))
+
+    ids = [2, 7, 8, 9, 7, 3]
+    assert_close(again(**padded(ids)).logits, made(**padded(ids)).logits)
+    bag = torch.nn.EmbeddingBag.from_pretrained(again.embedding.weight)(torch.tensor([ids[1:-1]]))
+    assert_close(F.normalize(bag), made(**padded(ids)).logits)
+    twice = folded(again.state_dict())
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in twice.items())
 
 
 def test_fewer_entries_keep_their_vectors_and_weights() -> None:
