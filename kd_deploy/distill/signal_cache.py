@@ -3,24 +3,25 @@
 A cache is a folder of segments. Each holds `keys.npy` (hashes of the inputs), `ends.npy` (where the rows of each
 input end) and `values.npy` (the rows, memory-mapped when read), is written aside and moved into place, and carries
 the hashes of its files: a writer that was killed leaves nothing, and a segment that was damaged is left aside and
-computed again. No pickle.
+computed again. No pickle. What the signals depend on besides the texts stands in `settings.json` above the caches.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kd_deploy import progress
-from kd_deploy.files import sha256_file, staged
+from kd_deploy.files import sha256_file, sha256_text, staged, write_text
 from kd_deploy.tasks.encoding import TextInput
 
 KEY_BYTES = 16
 BLOCK = 16384  # texts that are asked about and kept together: no more are lost when a pass is broken off
+SETTINGS = "settings.json"
 PARTS = ("keys.npy", "ends.npy", "values.npy")
 
 
@@ -34,6 +35,24 @@ def blocks(count: int) -> Iterator[tuple[slice, str]]:
     parts = -(-count // BLOCK)
     for part in range(parts):
         yield slice(part * BLOCK, (part + 1) * BLOCK), f", part {part + 1} of {parts}" if parts > 1 else ""
+
+
+def name_of(settings: Mapping[str, object]) -> str:
+    """What the folder is called of all signals that depend on these settings."""
+    return sha256_text(json.dumps(settings, sort_keys=True))[:32]
+
+
+def place_for(settings: Mapping[str, object], *, cache: Path) -> Path:
+    """The folder of all signals that depend on these settings; `settings.json` there says which they are.
+
+    Args:
+        settings: JSON values.
+        cache: The folder of all caches.
+    """
+    folder = cache / "signals" / name_of(settings)
+    if not (folder / SETTINGS).is_file():
+        write_text(folder / SETTINGS, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+    return folder
 
 
 class SignalCache:

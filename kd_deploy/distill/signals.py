@@ -1,7 +1,6 @@
 """What the teacher says of the training texts: from the cache on disk, or live, alike to the loss."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,12 +17,12 @@ from kd_deploy import progress
 from kd_deploy.distill.observe import Shape, Signal, observe
 from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
-from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of
+from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of, name_of, place_for
 from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
-from kd_deploy.files import sha256_file, sha256_text
+from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
 
@@ -136,7 +135,7 @@ def teacher_signals(
 def place_of(teacher: nn.Module, checkpoint: Path, *, max_length: int, cache: Path) -> Path:
     """Where the signals of a teacher lie, in the number format that it is asked in here."""
     chosen = choose_format("auto", teacher)
-    return cache / "signals" / fingerprint(checkpoint, max_length=max_length, number_format=chosen)
+    return place_for(settings_of(checkpoint, max_length=max_length, number_format=chosen), cache=cache)
 
 
 def lacking(
@@ -161,6 +160,11 @@ def room_for(size: int, *, new: int, limit_gb: float, cache: Path) -> bool:
 
 
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:
+    """What `settings_of` says, as a name."""
+    return name_of(settings_of(checkpoint, max_length=max_length, number_format=number_format))
+
+
+def settings_of(checkpoint: Path, *, max_length: int, number_format: str) -> dict[str, object]:
     """What the signals depend on besides the text: weights, configs, tokenizer, length limit, number format.
 
     The way to write is a config too: it says in which language a translation is.
@@ -168,7 +172,7 @@ def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str
     writing = checkpoint / GENERATION_CONFIG
     parts = (checkpoint / MODULES, *sorted(checkpoint.glob(f"*/{CONFIG}")))  # how sentence vectors are pooled
     pooling = [sha256_file(path) for path in parts if path.is_file()]
-    settings = {
+    return {
         "version": VERSION,
         "weights": [sha256_file(path) for path in sorted(checkpoint.glob("*.safetensors"))],
         "config": sha256_file(checkpoint / CONFIG),
@@ -178,7 +182,6 @@ def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str
         **({"pooling": pooling} if pooling else {}),
         **({"writing": sha256_file(writing)} if writing.is_file() else {}),
     }
-    return sha256_text(json.dumps(settings, sort_keys=True))[:32]
 
 
 @torch.inference_mode()

@@ -84,7 +84,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         if live is not None:
             inputs |= {TEACHER + name: value for name, value in live.signal(inputs).items()}
         loss: Tensor = model(inputs, task)
-        self._watch.see(loss, step=self.state.global_step + 1)
+        self._watch.see(loss, step=self.state.global_step + 1, parts=self.model.objectives[task].parts)
         accumulated = self.current_gradient_accumulation_steps
         return loss * self._batches.share(len(inputs["targets"]), accumulated=accumulated, task=task)
 

@@ -34,6 +34,19 @@ def test_a_look_finds_what_was_not_yet_looked_at() -> None:
     watch.look()
 
 
+@pytest.mark.parametrize(
+    ("hidden", "soft", "where"),
+    [(math.inf, 0.3, ", in hidden"), (math.nan, math.nan, ", in every term"), (0.1, 0.2, "")],
+)
+def test_the_terms_that_are_no_numbers_are_named(hidden: float, soft: float, where: str) -> None:
+    watch = LossWatch()
+    watch.see(torch.tensor(0.5), step=1, parts=[("hidden", torch.tensor(0.5))])
+    watch.see(torch.tensor(math.nan), step=2, parts=[("hidden", torch.tensor(hidden)), ("soft", torch.tensor(soft))])
+
+    with pytest.raises(TrainingError, match=rf"the loss is nan at step 2{where}$"):
+        watch.look()
+
+
 def test_a_held_loss_keeps_no_graph() -> None:
     watch, weight = LossWatch(), torch.ones(1, requires_grad=True)
 

@@ -16,7 +16,9 @@ from kd_deploy.distill import signal_cache, signals
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.objectives.logits import soft_target_kl
 from kd_deploy.distill.observe import Shape
+from kd_deploy.distill.signal_cache import place_for
 from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, fits, rounded, teacher_signals
+from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
 
@@ -204,7 +206,7 @@ def test_what_a_killed_writer_left_is_not_read(ask: Asked) -> None:
     np.testing.assert_array_equal(again.logits, first.logits)
 
 
-def test_a_writer_that_fails_leaves_nothing(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_fails_leaves_no_signals(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -213,7 +215,7 @@ def test_a_writer_that_fails_leaves_nothing(ask: Asked, monkeypatch: pytest.Monk
         with pytest.raises(KeyboardInterrupt):
             ask.about(*TEXTS)
 
-    assert [path for path in ask.cache.rglob("*") if path.is_file()] == []
+    assert [path.name for path in ask.cache.rglob("*") if path.is_file()] == [signal_cache.SETTINGS]
     assert ask.about(*TEXTS).computed == 4
 
 
@@ -326,6 +328,19 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "mine"))
     assert signals.cache_folder() == tmp_path / "mine"
+
+
+def test_a_cache_says_what_its_signals_depend_on(checkpoint: Path, tmp_path: Path) -> None:
+    settings = signals.settings_of(checkpoint, max_length=16, number_format="fp32")
+
+    folder = place_for(settings, cache=tmp_path)
+
+    told = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    assert told == settings
+    assert told["max_length"] == 16
+    assert told["weights"] == [sha256_file(checkpoint / "model.safetensors")]
+    assert folder.name == fingerprint(checkpoint, max_length=16, number_format="fp32")
+    assert place_for(settings, cache=tmp_path) == folder
 
 
 def test_another_pooling_is_another_teacher(checkpoint: Path, tmp_path: Path) -> None:

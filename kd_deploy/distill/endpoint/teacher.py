@@ -3,7 +3,6 @@
 How requests are sent stands in `http`, what they hold in `oip` and `chat`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from kd_deploy.distill.endpoint.answers import what_may_be_kept
 from kd_deploy.distill.endpoint.chat import PAIR_QUESTION, QUESTION, Chat
 from kd_deploy.distill.endpoint.http import Connection
 from kd_deploy.distill.endpoint.oip import open_tensors
-from kd_deploy.distill.signal_cache import SignalCache, key_of
+from kd_deploy.distill.signal_cache import SignalCache, key_of, name_of, place_for
 from kd_deploy.errors import TrainingError
-from kd_deploy.files import sha256_text
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
 
@@ -69,7 +67,7 @@ class RemoteTeacher:
         """
         self._settings = settings
         self._labels = labels
-        self._folder = cache / "signals" / fingerprint(settings, labels) / "logits"
+        self._folder = place_for(settings_of(settings, labels), cache=cache) / "logits"
         self._cache = SignalCache(self._folder)
 
     @property
@@ -161,6 +159,11 @@ class RemoteTeacher:
 
 
 def fingerprint(settings: Endpoint, labels: tuple[str, ...]) -> str:
+    """What `settings_of` says, as a name."""
+    return name_of(settings_of(settings, labels))
+
+
+def settings_of(settings: Endpoint, labels: tuple[str, ...]) -> dict[str, object]:
     """What the answers depend on besides the text: server, model, question, labels, and what may be kept.
 
     Args:
@@ -170,8 +173,7 @@ def fingerprint(settings: Endpoint, labels: tuple[str, ...]) -> str:
     told = settings.model_dump(exclude=ONLY_THE_WAY) | {"url": settings.url.rstrip("/")}
     questions = [settings.prompt] if settings.prompt else [QUESTION, PAIR_QUESTION]
     asked = {"prompt": questions if settings.protocol == "openai" else None}
-    whole = {"version": VERSION, "classes": labels} | told | asked
-    return sha256_text(json.dumps(whole, sort_keys=True))[:32]
+    return {"version": VERSION, "classes": labels} | told | asked
 
 
 def _open(settings: Endpoint, labels: tuple[str, ...], *, connection: Connection) -> _Asking:

@@ -15,6 +15,7 @@ class Objective(nn.Module):
         """Take the terms, and what they have to learn, along."""
         super().__init__()
         self.terms: Sequence[Term] = nn.ModuleList(terms)  # type: ignore[assignment]
+        self.parts: tuple[tuple[str, Tensor], ...] = ()  # of the last sum, what each term gave to it
 
     @property
     def student_names(self) -> tuple[str, ...]:
@@ -36,6 +37,10 @@ class Objective(nn.Module):
         # Under autocast the products inside the terms would be rounded to bfloat16.
         with torch.autocast(seen.mask.device.type, enabled=False):
             total = seen.student["logits"].new_zeros((), dtype=torch.float32)
+            parts: list[tuple[str, Tensor]] = []
             for term in self.terms:
-                total = total + term(seen)
+                value = term(seen)
+                total = total + value
+                parts.append((term.name, value.detach()))
+            self.parts = tuple(parts)
         return total
