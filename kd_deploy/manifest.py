@@ -106,7 +106,9 @@ class TrainingRecord(Part):
     """What a student learned from in a stage: rows, teachers' answers, vocabulary, layers.
 
     `asked` counts the different texts that the teacher was asked about, each piece of those that are read in pieces,
-    `computed` those that no cache held;
+    `computed` those that no cache held; `texts_unchanged` is the share of the training texts that a smaller vocabulary
+    leaves as they were, `new_texts_unchanged` that of validation, which has `new_tokens` more tokens, as a share,
+    and `new_unknown` of them unknown;
     `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
     """
 
@@ -118,6 +120,9 @@ class TrainingRecord(Part):
     vocabulary: int | None = None
     vocabulary_before: int | None = None
     texts_unchanged: float | None = None
+    new_texts_unchanged: float | None = None
+    new_tokens: float | None = None
+    new_unknown: float | None = None
     layer_map: tuple[tuple[int, int], ...] | None = None
     likeness: tuple[tuple[float, ...], ...] | None = None
     teachers: tuple[TeacherRecord, ...] = ()
@@ -183,12 +188,21 @@ def _told(record: TrainingRecord, *, plain: bool) -> Iterator[str]:
     if record.rounds:
         bought = "; ".join(f"after {one.asked} texts {one.score:.4f}" for one in record.rounds)
         yield f"It chose what to ask the teacher; on validation, {bought}."
+    yield from _of_vocabulary(record)
+    if record.layer_map is not None and record.likeness is not None:
+        pairs = ", ".join(f"{low} learns from {high}" for low, high in record.layer_map)
+        rows = "; ".join(f"{k}: {' '.join(f'{x:.2f}' for x in row)}" for k, row in enumerate(record.likeness))
+        yield f"Layers by likeness: {pairs}. Linear CKA with each teacher layer, by student layer: {rows}."
+
+
+def _of_vocabulary(record: TrainingRecord) -> Iterator[str]:
     if record.vocabulary is not None and record.texts_unchanged is not None:
         yield (
             f"It keeps {record.vocabulary} of {record.vocabulary_before} vocabulary entries; "
             f"{record.texts_unchanged:.1%} of its training texts fall into the same tokens as before."
         )
-    if record.layer_map is not None and record.likeness is not None:
-        pairs = ", ".join(f"{low} learns from {high}" for low, high in record.layer_map)
-        rows = "; ".join(f"{k}: {' '.join(f'{x:.2f}' for x in row)}" for k, row in enumerate(record.likeness))
-        yield f"Layers by likeness: {pairs}. Linear CKA with each teacher layer, by student layer: {rows}."
+    if record.new_texts_unchanged is not None and record.new_tokens is not None and record.new_unknown is not None:
+        yield (
+            f"Of the validation texts {record.new_texts_unchanged:.1%} fall into the same tokens as before; together "
+            f"they have {record.new_tokens:+.1%} tokens, {record.new_unknown:.2%} of them unknown."
+        )

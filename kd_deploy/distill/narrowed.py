@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from kd_deploy import progress
 from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file
-from kd_deploy.distill.vocabulary import Coverage, Vocabulary, prune_vocabulary
+from kd_deploy.distill.vocabulary import Coverage, Vocabulary, coverage, prune_vocabulary
 from kd_deploy.tasks.encoding import TextInput, open_tokenizer
 
 
@@ -22,12 +22,14 @@ from kd_deploy.tasks.encoding import TextInput, open_tokenizer
 class Tokenizing:
     """A folder with the student's tokenizer, and what became of the vocabulary; None: it is whole.
 
-    `kept` are the old ids that stay, [K], ascending. `own` says that it never was the teacher's tokenizer.
+    `kept` are the old ids that stay, [K], ascending. `coverage` is that of the texts by which they were chosen, `new`
+    that of validation. `own` says that it never was the teacher's tokenizer.
     """
 
     folder: Path
     kept: NDArray[np.int64] | None = None
     coverage: Coverage | None = None
+    new: Coverage | None = None
     own: bool = False
 
     @property
@@ -57,6 +59,7 @@ def tokenizing(
     *,
     checkpoint: Path,
     texts: Sequence[TextInput],
+    validation: Sequence[TextInput],
     work: Path,
 ) -> Tokenizing:
     """The student's tokenizer, in the folder that it starts from or in one of its own.
@@ -65,6 +68,7 @@ def tokenizing(
         vocabulary: Entries to keep, `auto` for those that the texts use, `full` for all.
         checkpoint: The folder that the student starts from: its teacher's, or a checkpoint of its own.
         texts: What the student is trained on.
+        validation: Texts that choose nothing: what they lose is what later texts will.
         work: Where a smaller tokenizer goes; what was there is replaced.
 
     Raises:
@@ -75,12 +79,13 @@ def tokenizing(
     size = None if vocabulary == "auto" else vocabulary
     pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size)
     _write(pruned, checkpoint, work)
-    found = pruned.coverage
+    before, after = (open_tokenizer(tokenizer_file(folder)) for folder in (checkpoint, work))
+    found, new = pruned.coverage, coverage(before, after, texts=validation, kept=pruned.kept)
     progress.say(
         f"vocabulary: {found.entries_after} of {found.entries_before} entries, {found.unchanged_share:.1%} of the "
-        f"training texts as before, {found.tokens_after / max(1, found.tokens_before) - 1:+.1%} tokens"
+        f"training texts and {new.unchanged_share:.1%} of validation as before, {new.growth:+.1%} tokens there"
     )
-    return Tokenizing(folder=work, kept=pruned.kept, coverage=found)
+    return Tokenizing(folder=work, kept=pruned.kept, coverage=found, new=new)
 
 
 def _plain(checkpoint: Path) -> str:

@@ -137,6 +137,7 @@ def _subjects(job: Job, given: Mapping[str, Bundle], *, control: bool) -> dict[s
         job.recipe.student.vocabulary,
         checkpoint=start,
         texts=[text for one in jobs.values() for text in (*one.splits.train.inputs, *one.splits.unlabeled)],
+        validation=[text for one in jobs.values() for text in one.splits.validation.inputs],
         work=job.work / processes.own("tokenizer"),
     )
     return {

@@ -49,7 +49,7 @@ class Teaching:
         self, tokens: Tokenizing, teachers: Teachers | None = None, *, rounds: tuple[RoundRecord, ...] = ()
     ) -> TrainingRecord:
         """What a bundle says of it."""
-        data, signals, coverage = self.data, self.data.signals, tokens.coverage
+        data, signals, coverage, new = self.data, self.data.signals, tokens.coverage, tokens.new
         live = len(set(data.inputs)) if self.live else 0
         return TrainingRecord(
             labelled=len(data.examples),
@@ -60,6 +60,9 @@ class Teaching:
             vocabulary=coverage.entries_after if coverage else None,
             vocabulary_before=coverage.entries_before if coverage else None,
             texts_unchanged=coverage.unchanged_share if coverage else None,
+            new_texts_unchanged=new.unchanged_share if new else None,
+            new_tokens=new.growth if new else None,
+            new_unknown=new.unknown_share if new else None,
             layer_map=self.layer_map,
             likeness=self.likeness,
             teachers=teachers.record if teachers else (),

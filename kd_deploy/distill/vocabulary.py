@@ -43,6 +43,11 @@ class Coverage:
         """Share of the tokens that are now the unknown token, 0 to 1."""
         return self.unknown_after / max(self.tokens_after, 1)
 
+    @property
+    def growth(self) -> float:
+        """How many more tokens there are than before, as a share of those."""
+        return self.tokens_after / max(self.tokens_before, 1) - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:

@@ -1,5 +1,6 @@
 """A student over a part of its teacher's vocabulary: the same answers for texts within it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ KINDS = {
 }
 
 
-def narrowed(checkpoint: Path, work: Path, vocabulary: Any = "auto") -> Tokenizing:
-    return tokenizing(vocabulary, checkpoint=checkpoint, texts=TEXTS, work=work)
+def narrowed(
+    checkpoint: Path, work: Path, vocabulary: Any = "auto", validation: Sequence[str] = ("a text",)
+) -> Tokenizing:
+    return tokenizing(vocabulary, checkpoint=checkpoint, texts=TEXTS, validation=validation, work=work)
 
 
 def logits(model: nn.Module, encoder: Encoder) -> np.ndarray[Any, Any]:
@@ -51,6 +54,24 @@ def test_texts_within_the_vocabulary_have_the_same_answers(checkpoint: Path, tmp
     np.testing.assert_allclose(after, before, atol=1e-6)
     assert word_vectors(smaller).num_embeddings == len(tokens.kept) < tiny.SIZES.vocabulary
     assert tokens.same_tokens
+
+
+def test_what_new_texts_lose_is_told_beside_what_chose_the_entries(checkpoint: Path, tmp_path: Path) -> None:
+    used = {word for text in TEXTS for word in str(text).split()}
+    words = open_encoder(checkpoint, max_length=512).tokenizer.get_vocab()
+    (unused, *_) = sorted(word for word in words if word.isalpha() and len(word) > 2 and word not in used)
+    validation = (str(TEXTS[0]), unused)
+
+    tokens = narrowed(checkpoint, tmp_path / "tokenizer", validation=validation)
+
+    assert tokens.coverage is not None
+    assert tokens.new is not None
+    before, after = (open_encoder(folder, max_length=512) for folder in (checkpoint, tokens.folder))
+    counts = [sum(len(one) - 2 for one in encoder.encode_all(validation)) for encoder in (before, after)]
+    assert tokens.coverage.unchanged_share == 1
+    assert tokens.new.unchanged_share == 0.5
+    assert (tokens.new.tokens_before, tokens.new.tokens_after) == tuple(counts)
+    assert tokens.new.growth == counts[1] / counts[0] - 1 > 0
 
 
 def test_full_is_the_teachers_own(checkpoint: Path, tmp_path: Path) -> None:
