@@ -12,22 +12,20 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.asking import ask_in_rounds
 from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
-from kd_deploy.distill.narrowed import Tokenizing, seen_from, tokenizing
-from kd_deploy.distill.observe import shape_of
+from kd_deploy.distill.narrowed import seen_from, tokenizing
 from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.sequences import with_sequences
 from kd_deploy.distill.stages import control_of, described
 from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.students.build import build_student, own_start, usual_rate
 from kd_deploy.distill.students.entries import with_entries
-from kd_deploy.distill.teachers import Teachers, open_teachers
+from kd_deploy.distill.subject import Subject, require_comparable, require_fitting
+from kd_deploy.distill.teachers import open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
-from kd_deploy.errors import DataError, RecipeError
+from kd_deploy.errors import DataError
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill
 from kd_deploy.tasks.heads import MAIN, joint_labels, speaking_of
-from kd_deploy.tasks.registry import main_metric
-from kd_deploy.tasks.splits import Splits
 from kd_deploy.tasks.task import LabelSpace
 
 
@@ -37,21 +35,6 @@ class Passed:
 
     metrics: dict[str, float]
     record: TrainingRecord
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """One task of the student: its rows, who teaches it, and the student's tokenizer beside that teacher's."""
-
-    splits: Splits
-    teachers: Teachers
-    tokens: Tokenizing
-    teacher: Bundle
-
-    @property
-    def taught_by(self) -> str | None:
-        """Who teaches, by name."""
-        return self.teachers.name or self.teacher.manifest.lineage.teacher
 
 
 def distill_student(
@@ -83,9 +66,12 @@ def distill_student(
         labels=joint_labels(job.heads),
         seed=job.recipe.stages[0].seed,
     )
-    _require_comparable(student, main)
+    require_comparable(student, main)
     if main.tokens.kept is not None:
         student = with_entries(student, main.tokens.kept)
+    for name, one in subjects.items():
+        with speaking_of(name):
+            require_fitting(student, one, () if control else job.recipe.stages)
     recipe = job.recipe
     rate = usual_rate(recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
@@ -161,21 +147,6 @@ def _require_classes(teacher: Bundle, labels: LabelSpace) -> None:
         raise DataError(
             f"the teacher's classes are {list(teacher.manifest.labels)}, the data's {list(labels.names)}",
             hint="rename the labels to the teacher's, or add teacher.finetune",
-        )
-
-
-def _require_comparable(student: nn.Module, subject: Subject) -> None:
-    """Refuse vectors of another width than the teacher's where nothing but the teacher's could judge them."""
-    judged = (subject.splits.validation, subject.splits.test)
-    alone = next((one for one in judged if one and main_metric(one) == "cosine"), None)
-    if alone is None:
-        return
-    own, wanted = (shape_of(model).vector_width for model in (student, subject.teachers.model))
-    if own != wanted:
-        raise RecipeError(
-            f"{alone.source} has no scores, and the student's vectors of {own} numbers cannot be compared with the "
-            f"teacher's of {wanted}",
-            hint="leave the student's width out, or give data.validation and data.test with text, text_pair and score",
         )
 
 

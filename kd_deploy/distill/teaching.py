@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kd_deploy import progress
-from kd_deploy.distill.conditional_mlm import ConditionalMaskedLM
 from kd_deploy.distill.layer_map import best_map
 from kd_deploy.distill.likeness import layer_likeness
 from kd_deploy.distill.narrowed import Tokenizing
@@ -17,6 +16,7 @@ from kd_deploy.distill.precision import choose_format
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits, lacking
 from kd_deploy.distill.stage import check_stage
+from kd_deploy.distill.subject import ground_of
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
 from kd_deploy.distill.top_signals import top_signals
@@ -26,7 +26,7 @@ from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder
-from kd_deploy.tasks.registry import is_its_own_label, names_tokens, task_of
+from kd_deploy.tasks.registry import is_its_own_label, names_tokens
 from kd_deploy.tasks.splits import Splits
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -114,18 +114,7 @@ def prepare(
     chosen = best_map(matrix) if matrix is not None else None
     if chosen is not None:
         progress.say(f"layer map by likeness: {', '.join(f'{low} from {high}' for low, high in chosen)}")
-    ground = Ground(
-        student=shape_of(student),
-        teacher=shape_of(teachers.model),
-        level=task_of(splits.labels).LEVEL,
-        answers=task_of(splits.labels).ANSWERS,
-        several=splits.labels.is_multi,
-        classes=len(splits.labels.names),
-        auto=chosen,
-        # Texts that are made up bring words of the teacher's vocabulary that a smaller one may not have.
-        same_tokens=tokens.same_tokens and not (settings.augment and tokens.kept is not None),
-        answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
-    )
+    ground = replace(ground_of(student, teachers, labels=splits.labels, settings=settings, tokens=tokens), auto=chosen)
     torch.manual_seed(settings.seed)  # of the projections that terms learn
     objective = build_objective(settings.objective, ground)
     check_stage(settings, objective)

@@ -100,6 +100,24 @@ def test_a_stage_begins_where_the_last_one_ended(tmp_path: Path, bert_bundle: Bu
     assert not same(both, first)
 
 
+@pytest.mark.parametrize(
+    ("second", "student", "message"),
+    [
+        ({"objective": [{"term": "hidden"}]}, {"vocabulary": 45}, "hidden compares token by token"),
+        ({"objective": [{"term": "hard_labels"}], "active": {"budget": 8}}, {}, "no term of the objective needs one"),
+    ],
+)
+def test_a_later_stage_that_fits_nothing_is_refused_before_the_first_is_trained(
+    tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, second: Any, student: Any, message: str
+) -> None:
+    monkeypatch.setattr(job_module, "train_together", lambda *_, **__: pytest.fail("something was trained"))
+    shape = {"architecture": "transformer", "layers": 2}
+    stages = [SHARED | TASK, SHARED | second]
+
+    with pytest.raises(RecipeError, match=message):
+        distill_student(job(tmp_path / "work", stages, student=shape | student), bert_bundle, tmp_path / "made")
+
+
 def test_a_stage_that_is_over_is_not_run_again(
     tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
