@@ -170,6 +170,20 @@ def test_predict_prints_a_json_line_for_each_line_in_order(
     assert_near(told, expected)
 
 
+def test_the_threshold_of_no_answer_is_for_questions_alone(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    if made.task.NAME == "question-answering":
+        question, context = made.test.inputs[0]
+        out = called("predict", made.bundle.path, question, context, "--no-answer", "1", capsys=capsys)
+        assert json.loads(out)["answer"] in context
+        out = called("predict", made.bundle.path, question, context, "--no-answer", "0", capsys=capsys)
+        assert json.loads(out)["answer"] == ""
+        return
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(made.bundle.path), "--no-answer", "0.5", "a text"])
+    assert stop.value.code == 2
+    assert f"--no-answer is for question-answering, not for {made.task.NAME}" in capsys.readouterr().err
+
+
 def row_of(one: TextInput, task: Task) -> dict[str, str]:
     parts: Sequence[str] = (one,) if isinstance(one, str) else one
     names = (*input_names(task), *task.OPTIONAL)[: len(parts)]

@@ -39,6 +39,10 @@ def command(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the chance.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Text after which writing ends; repeatable.")] = None,
+    no_answer: Annotated[
+        float | None,
+        typer.Option(help="Of questions: the probability of no answer above which none is given; 0.5.", min=0, max=1),
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Show each answer as it is written, as plain text.")] = False,
     quiet: Quiet = False,
     as_json: Annotated[
@@ -53,6 +57,8 @@ def command(
     path, form = bundle_form(bundle, precision)
     with load(path, precision=form, provider=provider, threads=threads, task=task) as predictor:
         kind = task_of(predictor.labels)
+        if no_answer is not None and kind.NAME != "question-answering":
+            raise UsageError(f"--no-answer is for question-answering, not for {kind.NAME}", hint="leave it out")
         how = {
             "max_new_tokens": max_new_tokens,
             "beams": beams,
@@ -74,7 +80,8 @@ def command(
                 show_pieces(predictor.writer.stream(one, place=number), number, as_json=as_json)
             return
         for one in predictor.stream(inputs):
-            sys.stdout.write(json.dumps(predictor.to_json(one), ensure_ascii=False) + "\n")
+            answer = one if no_answer is None else one.at(no_answer)
+            sys.stdout.write(json.dumps(predictor.to_json(answer), ensure_ascii=False) + "\n")
             sys.stdout.flush()
 
 

@@ -1,19 +1,18 @@
 """Extractive question answering: which part of a context answers a question, if any does."""
 
-import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from reprlib import repr as brief
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kd_deploy.data.table import Table
-from kd_deploy.errors import DataError, UsageError
-from kd_deploy.tasks.columns import is_missing, texts
+from kd_deploy.errors import UsageError
+from kd_deploy.tasks.accepted import accepted_answers
+from kd_deploy.tasks.columns import texts
 from kd_deploy.tasks.encoding import Encoded, Encoder, Places, TextInput
 from kd_deploy.tasks.overlap import f1_of, words_of
 from kd_deploy.tasks.pieces import with_accents
@@ -50,19 +49,27 @@ SAMPLE: tuple[TextInput, ...] = (
     ("How long is the tunnel?", "The tunnel under the river is 1,200 metres long. Walking through it takes a while."),
     ("When does it open?", "The museum is closed on Mondays. On other days it opens at ten. Children pay nothing."),
 )
-_HINT = 'give "answers": [{"text": "...", "start": 17}], [] where there is no answer, or the columns answer and start'
-_LISTS = (list, tuple, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a question: a text, its characters in the context, its probability, and that of none."""
+    """The answer to a question: a text, its characters in the context, its probability, and that of none.
+
+    The text is empty where `no_answer` is above a threshold, 0.5 unless `at` was asked for another; `score` is that of
+    the likeliest text all the same, which is `best`, with its characters.
+    """
 
     text: str
     start: int
     end: int
-    score: float  # of the likeliest text, even where the likelier is that there is none
+    score: float
     no_answer: float
+    best: tuple[str, int, int] = ("", 0, 0)
+
+    def at(self, threshold: float) -> "Answer":
+        """The same, with no answer where the probability of none is above another threshold, 0 to 1."""
+        text, start, end = ("", 0, 0) if self.no_answer > threshold else self.best
+        return replace(self, text=text, start=start, end=end)
 
 
 def find_labels(table: Table, *, teacher: tuple[str, ...] = ()) -> LabelSpace:
@@ -77,7 +84,7 @@ def read_examples(table: Table, labels: LabelSpace) -> Examples:
         DataError: No answers, a text that is empty, or an answer that is not in its context; the line is named.
     """
     inputs = read_inputs(table)
-    targets = tuple(_accepted(table, row, context=context) for row, (_, context) in enumerate(inputs))
+    targets = tuple(accepted_answers(table, row, context=context) for row, (_, context) in enumerate(inputs))
     return Examples(inputs=inputs, targets=targets, labels=labels, source=table.source, sha256=table.sha256)
 
 
@@ -154,52 +161,6 @@ def agreement(left: Sequence[Prediction], right: Sequence[Prediction]) -> float:
     return float(np.mean([f1_of(words_of(one), words_of(other)) for one, other in zip(left, right, strict=True)]))
 
 
-def _accepted(table: Table, row: int, *, context: str) -> Accepted:
-    place = table.place(row)
-    found = [(text, _located(text, start, context=context, place=place)) for text, start in _given(table, row)]
-    return Accepted(tuple(text for text, _ in found), tuple(start for _, start in found))
-
-
-def _given(table: Table, row: int) -> list[tuple[str, object]]:
-    """The texts of a row, without empty ones, and their starts as they are written."""
-    if "answers" in table.columns:
-        pairs = _listed(table.columns["answers"][row], table.place(row))
-    elif "answer" in table.columns:
-        pairs = [(table.columns["answer"][row], table.columns["start"][row] if "start" in table.columns else None)]
-    else:
-        raise DataError(f"{table.source} has no column answers or answer", hint=_HINT)
-    for text, _ in pairs:
-        if not isinstance(text, str) and ("answers" in table.columns or not is_missing(text)):
-            raise DataError(f"{table.place(row)}: the answer {brief(text)} is not a text", hint=_HINT)
-    return [(text, start) for text, start in pairs if isinstance(text, str) and text.strip()]
-
-
-def _listed(value: object, place: str) -> list[tuple[object, object]]:
-    if isinstance(value, Mapping):  # columns within the row, as Hugging Face writes them
-        written: Any = value.get("text")
-        starts: Any = value.get("answer_start")
-        if isinstance(written, _LISTS) and isinstance(starts, _LISTS) and len(written) == len(starts):
-            return list(zip(written, starts, strict=True))
-    elif isinstance(value, _LISTS) and all(isinstance(one, Mapping) for one in value):
-        return [(one.get("text"), one.get("start", one.get("answer_start"))) for one in value]
-    raise DataError(f"{place}: answers is {brief(value)}, not a list of answers", hint=_HINT)
-
-
-def _located(text: str, start: object, *, context: str, place: str) -> int:
-    """The character at which an answer begins."""
-    if is_missing(start):
-        by_itself = re.search(rf"(?<!\w){re.escape(text)}(?!\w)", context)  # 5 is not in 1915
-        if (start := by_itself.start() if by_itself else context.find(text)) < 0:
-            raise DataError(f"{place}: the answer {brief(text)} is nowhere in the context", hint="copy it from there")
-    if not (written := str(start).removesuffix(".0")).removeprefix("-").isdecimal():  # pandas makes floats of numbers
-        raise DataError(f"{place}: start is {start!r}, not the number of a character", hint=_HINT)
-    there = context[int(written) :][: len(text)] if written.isdecimal() else ""
-    if there != text:
-        message = f"{place}: at character {start} of the context stands {brief(there)}, not {brief(text)}"
-        raise DataError(message, hint="count characters, not bytes, from 0")
-    return int(written)
-
-
 def _context(encoded: Encoded) -> tuple[int, list[tuple[int, int]]]:
     """The first token of the context, and the characters of all its tokens."""
     places = cast("Places", encoded.places)
@@ -231,7 +192,7 @@ def _answer(readings: Sequence[Reading]) -> Answer:
     raised = np.exp(logits - logits.max())
     no_answer, *scores = (raised / raised.sum()).tolist()
     score, (start, end, text) = max(zip(scores, spans, strict=True), key=itemgetter(0), default=(0.0, (0, 0, "")))
-    return Answer("", 0, 0, score, no_answer) if no_answer > NONE else Answer(text, start, end, score, no_answer)
+    return Answer("", 0, 0, score, no_answer, best=(text, start, end)).at(NONE)
 
 
 def _spans(reading: Reading) -> Iterator[tuple[tuple[int, int, str], float]]:

@@ -284,6 +284,18 @@ def test_an_end_does_not_stand_before_its_start() -> None:
     assert found.text == "Rome . Bo"[2:]
 
 
+def test_another_threshold_gives_the_best_text_or_takes_it_away() -> None:
+    found, given = answer({0: (3.0, 2.0), 6: (2.0, 1.0)}), answer({0: (0.0, 0.0), 6: (2.0, 1.0)})
+
+    assert found.text == ""
+    assert found.at(0.95).text == found.best[0] != ""
+    assert CONTEXT[slice(*found.best[1:])] == found.best[0]
+    assert found.at(0.95).at(0.5) == found
+    assert given.text == given.best[0]
+    assert given.at(0.0).text == ""
+    assert (found.at(0.95).score, found.at(0.95).no_answer) == (found.score, found.no_answer)
+
+
 def test_tokens_of_the_question_and_special_ones_are_no_answer() -> None:
     assert answer({1: (9.0, 9.0), 2: (9.0, 9.0), 17: (9.0, 9.0), 6: (1.0, 1.0)}).text == "Bo"
 
