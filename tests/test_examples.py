@@ -27,6 +27,7 @@ PROGRAMS = {
     "answer_questions": "question-answering",
     "compare_sentences": "sentence-similarity",
     "embed_sentences": "sentence-embedding",
+    "fill_gaps": "fill-mask",
     "find_entities": "token-classification",
     "translate": "text2text",
     "write_on": "text-generation",
@@ -211,6 +212,17 @@ def test_the_nearest_lines_come_first(run: Run, models: dict[str, str], tmp_path
 
     assert [text for _, text in lines] == [texts[row] for row in np.argsort(-(vectors @ vectors[1]))[:3]]
     assert lines[0] == ["1.000", texts[1]]
+
+
+def test_each_gap_has_its_likeliest_words(run: Run, models: dict[str, str]) -> None:
+    text = "the film was [MASK] in the [MASK]"
+    with runtime.load(models["fill-mask"]) as model:
+        (answer,) = model.predict([text])
+
+    lines = [line.split("\t") for line in run("fill_gaps", text)]
+
+    assert lines == [[text, ", ".join(f"{one.token} {one.score:.2f}" for one in place)] for place in answer.places]
+    assert len(lines) == 2
 
 
 def test_each_line_gets_the_text_that_is_written_for_it(run: Run, models: dict[str, str]) -> None:

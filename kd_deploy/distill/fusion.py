@@ -1,4 +1,4 @@
-"""Several teachers as one: their class distributions fused, text by text."""
+"""Several teachers as one: their class distributions, or their numbers, fused text by text."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -54,6 +54,18 @@ def fuse(
         fused = (share[:, :, None] * p).sum(axis=0)
     sure = np.clip(fused, SMALLEST, 1 - SMALLEST)
     return (np.log(sure) - np.log1p(-sure) if multi else np.log(sure)).astype(np.float32)
+
+
+def mean_of(numbers: Sequence[NDArray[np.floating]], *, weights: Sequence[float]) -> NDArray[np.float32]:
+    """The weighted mean of what teachers answer with a number, [N, 1] each.
+
+    Raises:
+        ShapeError: The teachers do not have the same rows.
+    """
+    shapes = {one.shape for one in numbers}
+    if len(shapes) != 1 or len(weights) != len(numbers):
+        raise ShapeError(f"{len(numbers)} teachers with numbers {sorted(shapes)} and {len(weights)} weights")
+    return np.average(np.stack(numbers), axis=0, weights=weights).astype(np.float32)
 
 
 def _confidence(logits: NDArray[np.floating], *, multi: bool) -> Values:

@@ -42,7 +42,8 @@ class Vectors:
         """The step of the given length, per example, that raises the loss most: [B, S, E] for each look.
 
         FGM, Miyato et al. 2017, "Adversarial training methods for semi-supervised text classification",
-        arXiv 1605.07725: the gradient over all word vectors of an example, scaled to `size`.
+        arXiv 1605.07725: the gradient over all word vectors of an example, scaled to `size`. The authors bring the word
+        vectors to mean 0 and variance 1 first; here they stay, so that `size` is one in the model's own vectors.
         """
         gradients = [one.float() for one in torch.autograd.grad(loss, self._seen, retain_graph=True)]
         length = torch.cat([one.flatten(1) for one in gradients], dim=1).norm(dim=1)  # [B]

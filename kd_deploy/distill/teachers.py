@@ -15,15 +15,16 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.checkpoints import find_model, labels_of, load_model
 from kd_deploy.distill.conditional_mlm import open_teacher
 from kd_deploy.distill.endpoint import RemoteTeacher, check_endpoint
-from kd_deploy.distill.fusion import Fusion, fuse
+from kd_deploy.distill.fusion import Fusion, fuse, mean_of
 from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
 from kd_deploy.errors import DataError
 from kd_deploy.manifest import TeacherRecord
 from kd_deploy.recipe import Teacher
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.encoding import Encoded, TextInput
+from kd_deploy.tasks.pieces import whole
 from kd_deploy.tasks.registry import main_metric, scores, task_of
-from kd_deploy.tasks.task import Classes, Examples, LabelSpace
-from kd_deploy.tasks.text_classification import indicator, predicted_classes
+from kd_deploy.tasks.task import Classes, Examples, LabelSpace, Prediction, Reading
+from kd_deploy.tasks.text_classification import indicator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,19 +84,21 @@ class Teachers:
         heard = [_heard(voice, inputs, max_length=self.max_length) for voice in self.voices[1:]]
         first = found.logits[:, self.voices[0].columns]
         most = max(one.computed for one in (found, *heard))  # all are asked about the same texts
-        fused = fuse(
-            [first, *(one.logits for one in heard)],
-            weights=[voice.weight for voice in self.voices],
-            how=self.how,
-            class_scores=self.class_scores,
-            multi=self.labels.is_multi,
-        )
+        fused = self.together([first, *(one.logits for one in heard)])
         return replace(
             found,
             rows={**found.rows, LOGITS: list(fused)},
             computed=most,
             reused=found.computed + found.reused - most,
         )
+
+    def together(self, heard: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The answers of all voices, [N, C] each, as those of one."""
+        weights = [voice.weight for voice in self.voices]
+        if task_of(self.labels).ANSWERS != "classes":
+            return mean_of(heard, weights=weights)
+        multi = self.labels.is_multi
+        return fuse(heard, weights=weights, how=self.how, class_scores=self.class_scores, multi=multi)
 
 
 def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Examples, max_length: int) -> Teachers:
@@ -127,16 +130,15 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
     )
     with processes.first_ahead():
         heard = [_heard(voice, validation.inputs, max_length=max_length).logits for voice in voices]
-    given = [predicted_classes(one, labels) for one in heard]
-    targets = cast("Sequence[Classes]", validation.targets)
-    worth = np.stack([class_f1(one, targets, count=len(labels.names)) for one in given])
+    given = [_predictions(one, validation) for one in heard]
     assert settings is not None  # noqa: S101 - several come from it
-    together = replace(alone, voices=voices, how=settings.fuse, class_scores=worth)
-    fused = fuse(
-        heard, weights=[one.weight for one in voices], how=settings.fuse, class_scores=worth, multi=labels.is_multi
-    )
+    together = replace(alone, voices=voices, how=settings.fuse)
+    if task_of(labels).ANSWERS == "classes":
+        right = cast("Sequence[Classes]", validation.targets)
+        worth = [class_f1(cast("Sequence[Classes]", one), right, count=len(labels.names)) for one in given]
+        together = replace(together, class_scores=np.stack(worth))
     names = [*(voice.name for voice in voices), f"all, fused by {settings.fuse}"]
-    answers = [*given, predicted_classes(fused, labels)]
+    answers = [*given, _predictions(together.together(heard), validation)]
     record = tuple(
         TeacherRecord(name=name, score=scores(one, validation)[main_metric(validation)])
         for name, one in zip(names, answers, strict=True)
@@ -144,6 +146,13 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
     for one in record:
         progress.say(f"teacher {one.name}: validation {main_metric(validation)} {one.score:.4f}")
     return replace(together, record=record)
+
+
+def _predictions(logits: NDArray[np.float32], examples: Examples) -> tuple[Prediction, ...]:
+    """What is scored of logits [N, C], a row for each example."""
+    pieces = whole(examples.inputs)
+    readings = [[Reading(piece, Encoded([], []), row)] for piece, row in zip(pieces, logits, strict=True)]
+    return task_of(examples.labels).predictions(readings, examples)
 
 
 def class_f1(predicted: Sequence[Classes], actual: Sequence[Classes], *, count: int) -> NDArray[np.float64]:
@@ -164,7 +173,7 @@ def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Sig
 def _columns(folder: Path, labels: LabelSpace, *, name: str) -> tuple[int, ...]:
     own = labels_of(folder)
     if own is None:
-        raise DataError(f"the teacher {name} has no classification head", hint="kd-deploy finetune gives it one")
+        raise DataError(f"the teacher {name} has no head for {labels.task}", hint="kd-deploy finetune gives it one")
     if set(own.names) != set(labels.names) or own.problem_type != labels.problem_type:
         raise DataError(
             f"the teacher {name} has the classes {list(own.names)}, the data {list(labels.names)}",

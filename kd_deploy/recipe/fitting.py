@@ -46,7 +46,11 @@ def unfit(recipe: Any) -> Iterator[tuple[str, str]]:
     if architecture not in known:
         choice = f"choose {known[0]}" if len(known) == 1 else f"choose one of {', '.join(known)}"
         yield "student.architecture", f"{architecture} is none for {task}: {choice}"
-    for tasks, paths in ((("text-classification",), _of_texts(recipe)), (WRITING, _of_writing(recipe))):
+    for tasks, paths in (
+        (("text-classification",), _of_texts(recipe)),
+        (("text-classification", "sentence-similarity"), _of_one_answer(recipe)),
+        (WRITING, _of_writing(recipe)),
+    ):
         if task in tasks:
             continue
         for path in (path for path, there in paths.items() if there):
@@ -105,10 +109,15 @@ def _of_texts(recipe: Any) -> dict[str, bool]:
     return {
         "tasks": bool(recipe.tasks),
         "teacher.endpoint": bool(teacher and teacher.endpoint),
-        "teacher.model": bool(teacher and teacher.several),
+        "teacher.fuse": bool(teacher and teacher.several and teacher.fuse != "weights"),
         "distill.active": any(stage.active for stage in recipe.stages),
         "distill.samples": not all(stage.samples.all_count for stage in recipe.stages),
     }
+
+
+def _of_one_answer(recipe: Any) -> dict[str, bool]:
+    # What is for tasks with one answer a text that different models give alike: vectors of two lie in two spaces.
+    return {"teacher.model": bool(recipe.teacher and recipe.teacher.several)}
 
 
 def _of_writing(recipe: Any) -> dict[str, bool]:

@@ -164,7 +164,13 @@ RECIPES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     "a teacher for labels": (EMBEDDING, UNTAUGHT, ("teacher.finetune", "sentence-embedding has no labels")),
     "further tasks": (TAGGING, FURTHER, ("tasks", ALONE)),
     "chosen texts": (TAGGING, {"distill": {"active": {"budget": 10, "rounds": 2}}}, ("distill.active", ALONE)),
-    "several teachers": (TAGGING, SEVERAL, ("teacher", ALONE)),
+    "several teachers": (TAGGING, SEVERAL, ("teacher", "for text-classification and sentence-similarity alone")),
+    "several vectors": (EMBEDDING, SEVERAL, ("teacher", "for text-classification and sentence-similarity alone")),
+    "scores by confidence": (
+        SCORING,
+        {"teacher": SEVERAL["teacher"] | {"fuse": "confidence"}},
+        ("teacher.fuse", "for text-classification alone, and this is sentence-similarity"),
+    ),
     "fewer words": (TAGGING, FEWER, (f"{TERM} soft_targets", "other tokens", "set student.vocabulary to full")),
     "shares short of all": (
         TAGGING,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kd_deploy.distill.fusion import Fusion, fuse
+from kd_deploy.distill.fusion import Fusion, fuse, mean_of
 from kd_deploy.errors import ShapeError
 
 RNG = np.random.default_rng(0)
@@ -72,3 +72,14 @@ def test_teachers_of_other_shapes_are_refused() -> None:
         fuse([FIRST, SECOND[:, :2]], weights=[1, 1])
     with pytest.raises(ShapeError, match=r"class scores are None, not \[2, 3\]"):
         fuse([FIRST, SECOND], weights=[1, 1], how="best_per_class")
+
+
+def test_numbers_are_averaged_by_the_weights_of_who_says_them() -> None:
+    first, second = np.array([[1.0], [4.0]]), np.array([[3.0], [0.0]])
+
+    found = mean_of([first, second], weights=[3.0, 1.0])
+
+    np.testing.assert_allclose(found, [[1.5], [3.0]])
+    assert found.dtype == np.float32
+    with pytest.raises(ShapeError, match="2 teachers with numbers"):
+        mean_of([first, second[:1]], weights=[1.0, 1.0])

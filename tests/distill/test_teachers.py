@@ -13,8 +13,11 @@ from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.teachers import class_f1, open_teachers
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
 from kd_deploy.errors import DataError
+from kd_deploy.pipeline.train import finetune
 from kd_deploy.recipe import Teacher
-from tests import tiny
+from kd_deploy.tasks.registry import TASKS
+from kd_deploy.tasks.splits import read_splits
+from tests import tiny, tiny_tasks
 
 TEXTS = ("a great film", "we saw a dull story", "weak")
 ROWS = tiny.single_label(32, seed=5)
@@ -99,3 +102,33 @@ def test_f1_of_each_class_by_hand() -> None:
     scores = class_f1([(0,), (0,), (1,)], [(0,), (1,), (1,)], count=3)
 
     np.testing.assert_allclose(scores, [2 / 3, 2 / 3, 0])
+
+
+def test_two_that_score_pairs_teach_their_weighted_mean(tmp_path: Path) -> None:
+    made = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        recipe = tiny_tasks.recipe_of("sentence-similarity", "transformer", folder)
+        assert recipe.teacher is not None
+        assert recipe.teacher.finetune is not None
+        seeded = recipe.teacher.model_copy(
+            update={"finetune": recipe.teacher.finetune.model_copy(update={"seed": number})}
+        )
+        made.append(finetune(recipe.model_copy(update={"teacher": seeded}), folder / "teacher"))
+    splits = read_splits(recipe.data, task=TASKS["sentence-similarity"])
+    pairs = splits.train.inputs[:5]
+    named = [{"model": str(one.path), "weight": weight} for one, weight in zip(made, (1.0, 3.0), strict=True)]
+    section = Teacher.model_validate({"model": named})
+
+    both = open_teachers(section, made[0], validation=splits.validation, max_length=16)
+
+    alone = [
+        open_teachers(None, one, validation=splits.validation, max_length=16).signals(pairs, names=("logits",)).logits
+        for one in made
+    ]
+    assert np.abs(alone[0] - alone[1]).max() > 1e-4
+    found = both.signals(pairs, names=("logits",)).logits
+    np.testing.assert_allclose(found, 0.25 * alone[0] + 0.75 * alone[1], atol=1e-5)
+    assert [one.name for one in both.record] == [*(str(one.path) for one in made), "all, fused by weights"]
+    assert all(-1 <= one.score <= 1 for one in both.record)
