@@ -1,4 +1,4 @@
-"""README's tables, made from the files in benchmarks/results; `--write` puts them in place."""
+"""The tables of README and of examples, made from the files in benchmarks/results; `--write` puts them in place."""
 
 import json
 import sys
@@ -206,6 +206,19 @@ def of_generation(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def of_ways(result: Mapping[str, Any]) -> str:
+    """What the student of every run of ways.json learned from, and what it keeps."""
+    head = ["recipe", "data", "teacher", "student", "int8", "÷ teacher"]
+    lines = [f"| {' | '.join(head)} |", "|---|---" + "|--:" * (len(head) - 2) + "|"]
+    for name, report in result["reports"].items():
+        metric, of = report["main_metric"], {one["name"]: one for one in report["targets"]}
+        compared = next(one for one in report["comparison"] if one["target"] == "student-int8")
+        qualities = [_quality(of[one], metric) for one in ("teacher", "student", "student-int8")]
+        data = Path(report["data"]["name"]).parent.name
+        lines.append(f"| {' | '.join([f'`{name}`', data, *qualities, _ratio(compared, 'retained', digits=3)])} |")
+    return "\n".join(lines)
+
+
 def _ratio(compared: Mapping[str, Any] | None, what: str, *, digits: int) -> str:
     return "" if compared is None or compared[what] is None else f"{compared[what]:.{digits}f}"
 
@@ -214,13 +227,15 @@ def _quality(target: Mapping[str, Any] | None, metric: str) -> str:
     return "" if target is None else f"{target['quality'][metric]:.{2 if metric == 'perplexity' else 4}f}"
 
 
-TABLES = {  # by its mark in README: the result file that it is made from, and how
+README, WAYS = ROOT / "README.md", ROOT / "examples" / "distillation" / "README.md"
+TABLES = {  # by its mark: the result file that it is made from, and how
     "sst2": ("sst2", of_runs),
     "students": ("objectives", of_students),
     "objectives": ("objectives", of_objectives),
     "training": ("training_speed", of_training),
     "tasks": ("tasks", of_tasks),
     "generation": ("generation", of_generation),
+    "ways": ("ways", of_ways),
 }
 
 
@@ -232,23 +247,26 @@ def render(name: str) -> str | None:
 
 
 def marks(name: str) -> tuple[str, str]:
-    """What stands before and after a table in README.md."""
+    """What stands before and after a table."""
     return f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
 
 
+def page_of(name: str) -> Path:
+    """Where a table stands."""
+    return WAYS if name == "ways" else README
+
+
 def main() -> None:
-    """Print the tables, or write them into README.md."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
+    """Print the tables, or write them into the pages."""
     for name in TABLES:
-        table, (begin, end) = render(name), marks(name)
+        page, table, (begin, end) = page_of(name), render(name), marks(name)
+        text = page.read_text(encoding="utf-8")
         if table is None or begin not in text:
             continue
         before, rest = text.split(begin)
-        text = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
         print(table)
-    if "--write" in sys.argv:
-        readme.write_text(text, encoding="utf-8")
+        if "--write" in sys.argv:
+            page.write_text(f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
