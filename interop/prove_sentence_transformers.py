@@ -7,6 +7,7 @@ import sentence_transformers
 from proofs import GRAPHS
 from sentence_transformers import SentenceTransformer
 from task_proofs import Known, bundles, compare
+from tokenizers import Tokenizer
 
 VERSION = f"sentence-transformers {sentence_transformers.__version__}"
 
@@ -16,7 +17,7 @@ def main() -> None:
     for known in bundles():
         if (known.task, known.student) == ("sentence-embedding", "static"):
             model = SentenceTransformer(str(known.folder))
-            prove(uncut(known), model, tool=f"{VERSION} StaticEmbedding", form="torch")
+            prove(comparable(known), model, tool=f"{VERSION} StaticEmbedding", form="torch")
         if (known.task, known.student) == ("sentence-embedding", "transformer"):
             prove(known, SentenceTransformer(str(known.folder)), tool=VERSION, form="torch")
             for form, graph in GRAPHS.items() if find_spec("optimum") else ():  # the ONNX backend is made of it
@@ -25,9 +26,11 @@ def main() -> None:
                 prove(known, model, tool=f'{VERSION} backend="onnx"', form=form)
 
 
-def uncut(known: Known) -> Known:
-    """Without the inputs that are longer than the bundle takes: a bag of word vectors cuts none."""
-    kept = [place for place in range(len(known.inputs)) if place not in known.cut]
+def comparable(known: Known) -> Known:
+    """Without what is longer than the bundle takes, for a bag of word vectors cuts nothing, and texts of no token."""
+    tokenizer = Tokenizer.from_file(str(known.folder / "tokenizer.json"))
+    lengths = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in known.inputs]
+    kept = [place for place, length in enumerate(lengths) if length and place not in known.cut]
     numbers = {"numbers": [known.fp32["numbers"][place] for place in kept]}
     return replace(known, inputs=[known.inputs[place] for place in kept], fp32=known.fp32 | numbers, cut=[])
 

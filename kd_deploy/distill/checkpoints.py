@@ -217,7 +217,7 @@ def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace) -> str:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     if isinstance(model, Static) and model.sizes.head == "vector":
-        state = folded(state)
+        state = folded(model)
         write_bag(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     return str(config["model_type"])

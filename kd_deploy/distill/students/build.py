@@ -75,9 +75,7 @@ def build_student(
     if isinstance(settings, LstmStudent):
         student = lstm_writer(settings, vectors=vectors, folder=teacher_folder)
     else:
-        student = _own(settings, vectors=vectors, pad_id=pad_id_of(teacher_folder), labels=labels)
-        if isinstance(student, Static) and student.sizes.head == "vector":  # its vectors are those of the text alone
-            student.leave_out(open_encoder(teacher_folder, max_length=ANY_LENGTH).encode("").ids)
+        student = _own(settings, vectors=vectors, folder=teacher_folder, labels=labels)
     if settings.init == "teacher":
         with torch.no_grad():
             student.embedding.weight.copy_(_started(student, vectors))
@@ -161,10 +159,10 @@ def starts_at_random(
 
 
 def _own(
-    settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, pad_id: int, labels: LabelSpace
+    settings: BilstmStudent | StaticStudent, *, vectors: torch.Tensor, folder: Path, labels: LabelSpace
 ) -> OwnStudent:
     vocabulary, width = vectors.shape
-    task, classes = task_of(labels), len(labels.names)
+    task, classes, pad_id = task_of(labels), len(labels.names), pad_id_of(folder)
     if isinstance(settings, StaticStudent):
         return Static(
             StaticConfig(
@@ -176,6 +174,7 @@ def _own(
                 head="vector" if task.ANSWERS == "vector" else "text",
                 bigrams=settings.bigrams,
                 dropout=settings.dropout,
+                left_out=open_encoder(folder, max_length=ANY_LENGTH).encode("").ids if task.ANSWERS == "vector" else (),
             )
         )
     return Bilstm(

@@ -31,8 +31,10 @@ def with_entries(model: nn.Module, kept: NDArray[np.int64]) -> nn.Module:
 
 
 def _own(model: OwnStudent, rows: torch.Tensor, new_ids: dict[int, int]) -> nn.Module:
-    sizes = replace(model.sizes, vocab_size=len(rows), pad_token_id=new_ids[model.sizes.pad_token_id])
-    smaller: nn.Module = type(model)(sizes)  # type: ignore[arg-type]
+    sizes: Any = replace(model.sizes, vocab_size=len(rows), pad_token_id=new_ids[model.sizes.pad_token_id])
+    if left_out := getattr(sizes, "left_out", ()):
+        sizes = replace(sizes, left_out=[new_ids[one] for one in left_out])
+    smaller: nn.Module = type(model)(sizes)
     state = model.state_dict()
     smaller.load_state_dict({name: value[rows] if name in TABLES else value for name, value in state.items()})
     return smaller.train(model.training)

@@ -1,6 +1,6 @@
 """The static student: a bag of word vectors. Their mean and maximum with a small head, or their mean alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from kd_deploy.distill.students.pooling import EmbeddingOutput, Pooling, pooled
 MODEL_TYPE = "kd-static"
 BIGRAM_PRIME = 1_000_003  # times any token id it stays far below 2⁶³
 BIGRAM_STD = 0.02
+SLIGHT = -20.0  # the weight of what counts for next to nothing, a share of 2e-9
 LOW = -1e4  # below any word vector, and finite in half precision too
 
 
@@ -20,7 +21,8 @@ LOW = -1e4  # below any word vector, and finite in half precision too
 class StaticConfig:
     """The sizes of a static student, as its config.json holds them.
 
-    The head "vector" has no layer: head_size, num_labels, bigrams and dropout mean nothing to it.
+    The head "vector" has no layer: head_size, num_labels, bigrams and dropout mean nothing to it. `left_out` are the
+    tokens that are no part of its vectors, those that a tokenizer puts around a text.
     """
 
     vocab_size: int
@@ -32,10 +34,15 @@ class StaticConfig:
     bigram_size: int = 32
     dropout: float = 0.3
     head: Literal["text", "vector"] = "text"
+    left_out: Sequence[int] = ()
 
-    def to_dict(self) -> dict[str, int | float | str]:
+    def __post_init__(self) -> None:
+        """JSON has lists, and equal sizes are to be equal."""
+        object.__setattr__(self, "left_out", tuple(self.left_out))
+
+    def to_dict(self) -> dict[str, int | float | str | list[int]]:
         """The sizes as JSON holds them."""
-        return asdict(self)
+        return asdict(self) | {"left_out": list(self.left_out)}
 
 
 class Static(nn.Module):
@@ -47,8 +54,7 @@ class Static(nn.Module):
     tricks for efficient text classification", arXiv 1607.01759, and counts as much as its second token does.
     Padding on either side changes nothing.
 
-    The head "vector" gives the weighted mean itself, with length 1: a sentence embedding. What `leave_out` names is
-    not in it; a text of nothing else has the vector 0.
+    The head "vector" gives the weighted mean itself, with length 1: a sentence embedding.
     """
 
     bigrams: nn.Embedding | None
@@ -60,6 +66,8 @@ class Static(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_size)
         self.weight = nn.Embedding(config.vocab_size, 1)
         nn.init.zeros_(self.weight.weight)
+        with torch.no_grad():
+            self.weight.weight[list(config.left_out)] = LOW
         if config.head == "text":
             self._add_head(config)
 
@@ -71,11 +79,6 @@ class Static(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, config.head_size)
         self.classifier = nn.Linear(config.head_size, config.num_labels)
-
-    def leave_out(self, ids: Sequence[int]) -> None:
-        """Let these tokens count for nothing in the mean, now and after any training: what a tokenizer puts around."""
-        with torch.no_grad():
-            self.weight.weight[list(ids)] = LOW
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -119,14 +122,19 @@ class Static(nn.Module):
         return logits
 
 
-def folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def folded(model: Static) -> dict[str, Tensor]:
     """The weights of a static student with the head "vector", each word vector multiplied by how much it counts.
 
-    The mean is then a plain one, as other tools take it; what counts for nothing is 0, and goes on counting so.
+    Its mean is then a plain one, as other tools take it. What is left out counts just enough to give a text of nothing
+    else a direction: not every tool can bring a vector of zeros to length 1.
     """
-    counts = state["weight.weight"].exp()  # [V, 1]
-    left = torch.where(counts > 0, torch.zeros_like(counts), state["weight.weight"])
-    return {**state, "embedding.weight": state["embedding.weight"] * counts, "weight.weight": left}
+    state = dict(model.state_dict())
+    table, counts = state["embedding.weight"].clone(), state["weight.weight"].exp()  # [V, E], [V, 1]
+    around = list(model.sizes.left_out)
+    counts[around] = 1
+    left = torch.zeros_like(counts)
+    left[around] = SLIGHT
+    return {**state, "embedding.weight": table * counts, "weight.weight": left}
 
 
 def bigram_buckets(input_ids: Tensor, *, buckets: int) -> Tensor:
