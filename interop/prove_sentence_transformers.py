@@ -27,10 +27,14 @@ def main() -> None:
 
 
 def comparable(known: Known) -> Known:
-    """Without what is longer than the bundle takes, for a bag of word vectors cuts nothing, and texts of no token."""
+    """Without what is longer than the bundle takes, for a bag of word vectors cuts nothing, and texts of no token.
+
+    Nor a text that writes [CLS] itself: there it counts, and here it does not.
+    """
     tokenizer = Tokenizer.from_file(str(known.folder / "tokenizer.json"))
-    lengths = [len(tokenizer.encode(text, add_special_tokens=False).ids) for text in known.inputs]
-    kept = [place for place, length in enumerate(lengths) if length and place not in known.cut]
+    around = {*tokenizer.encode("").ids}
+    tokens = [tokenizer.encode(text, add_special_tokens=False).ids for text in known.inputs]
+    kept = [place for place, ids in enumerate(tokens) if ids and around.isdisjoint(ids) and place not in known.cut]
     numbers = {"numbers": [known.fp32["numbers"][place] for place in kept]}
     return replace(known, inputs=[known.inputs[place] for place in kept], fp32=known.fp32 | numbers, cut=[])
 
