@@ -36,6 +36,10 @@ class Answerer(Protocol):
         """Token ids are below this number."""
 
     @property
+    def mask_id(self) -> int | None:
+        """The token that it fills; None: it fills none."""
+
+    @property
     def max_length(self) -> int:
         """Tokens that are read at once: longer inputs are cut to them, or read in pieces."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from kd_deploy.measurement import Timing
 from kd_deploy.runner import Answerer, Batch, Runner
 
+EACH_MASKED = 7
 Clock = Callable[[], float]
 TextInput = str | tuple[str, str]
 
@@ -97,16 +98,26 @@ def choose_repeats(pilot: Timing, *, budget_ms: float, least: int, most: int) ->
 
 
 def synthetic_batch(
-    input_names: Sequence[str], *, vocabulary_size: int, batch_size: int, sequence_length: int, seed: int = 0
+    input_names: Sequence[str],
+    *,
+    vocabulary_size: int,
+    batch_size: int,
+    sequence_length: int,
+    mask_id: int | None = None,
+    seed: int = 0,
 ) -> Batch:
     """Arrays [B, S] of random token ids without padding, for the inputs that the runner names.
 
-    Id 0 is left out: in most vocabularies it is the padding.
+    Id 0 is left out: in most vocabularies it is the padding. Where a model fills masks, one token in seven is one, as
+    in the texts that it is judged by, and the first in any case.
     """
     shape = (batch_size, sequence_length)
     generator = np.random.default_rng(seed)
+    ids = generator.integers(1, max(2, vocabulary_size), size=shape, dtype=np.int64)
+    if mask_id is not None:
+        ids[:, ::EACH_MASKED] = mask_id
     arrays = {
-        "input_ids": generator.integers(1, max(2, vocabulary_size), size=shape, dtype=np.int64),
+        "input_ids": ids,
         "attention_mask": np.ones(shape, dtype=np.int64),
         "token_type_ids": np.zeros(shape, dtype=np.int64),
     }

@@ -79,6 +79,7 @@ def time_latency(answerer: "Answerer", request: Request) -> Reply:
         vocabulary_size=answerer.vocabulary_size,
         batch_size=request["batch_size"],
         sequence_length=request["sequence_length"],
+        mask_id=answerer.mask_id,
     )
     pilot = measure.measure_latency(answerer.runner, batch, warmup=1, repeats=request["warmup"])
     repeats = measure.choose_repeats(

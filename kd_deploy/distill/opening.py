@@ -61,6 +61,11 @@ class AsUsed:
         return self._predictor.vocabulary_size
 
     @property
+    def mask_id(self) -> int | None:
+        """The token that it fills; None: it fills none."""
+        return self._predictor.mask_id
+
+    @property
     def max_length(self) -> int:
         """Tokens that are read at once: longer inputs are cut to them."""
         return self._predictor.max_length

@@ -16,7 +16,8 @@ from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, shortening, task_of
+from kd_deploy.tasks.masking import mask_id_of
+from kd_deploy.tasks.registry import at_once, hides, judged_by_what_is_written, shortening, task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
 NOTHING_READ, NO_LOGITS = Encoded([], []), np.zeros((0, 0), dtype=np.float32)
@@ -66,6 +67,11 @@ class Predictor:
     def vocabulary_size(self) -> int:
         """Token ids are below this number."""
         return int(self._encoder.tokenizer.get_vocab_size())
+
+    @property
+    def mask_id(self) -> int | None:
+        """The token that it fills; None: it fills none."""
+        return mask_id_of(self._encoder.tokenizer) if hides(self.labels) else None
 
     @property
     def max_length(self) -> int:

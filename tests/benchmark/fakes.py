@@ -28,6 +28,7 @@ class CountingRunner:
 
 class CountingAnswerer:
     vocabulary_size = 50
+    mask_id = None
     via = "a fake"
     batch_size = 4
 

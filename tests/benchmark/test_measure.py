@@ -69,5 +69,12 @@ def test_synthetic_batch_has_the_runners_inputs_no_padding_and_known_ids() -> No
     assert batch["token_type_ids"].max() == 0
 
 
+@pytest.mark.parametrize(("length", "masks"), [(1, 1), (7, 1), (16, 3), (128, 19)])
+def test_one_token_in_seven_is_to_be_filled_by_a_model_that_does(length: int, masks: int) -> None:
+    batch = synthetic_batch(("input_ids",), vocabulary_size=500, batch_size=4, sequence_length=length, mask_id=600)
+
+    assert ((batch["input_ids"] == 600).sum(axis=1) == masks).all()
+
+
 def test_an_input_that_the_runner_does_not_take_is_not_given() -> None:
     assert set(synthetic_batch(("input_ids",), vocabulary_size=7, batch_size=1, sequence_length=2)) == {"input_ids"}
