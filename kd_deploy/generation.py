@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kd_deploy.errors import UsageError
+from kd_deploy.numbers import Float, Int
 
 
 class Generation(BaseModel):
@@ -12,21 +13,21 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = Field(64, description="Tokens that are written at most.")
-    beams: Annotated[int, Field(ge=1)] = Field(1, description="Texts that are followed side by side; 1: greedy.")
-    length_penalty: float = Field(
+    max_new_tokens: Annotated[Int, Field(ge=1)] = Field(64, description="Tokens that are written at most.")
+    beams: Annotated[Int, Field(ge=1)] = Field(1, description="Texts that are followed side by side; 1: greedy.")
+    length_penalty: Float = Field(
         1.0, description="Beams are compared by log-probability / length ** this: above 0 favours longer texts."
     )
-    temperature: Annotated[float, Field(ge=0)] = Field(0.0, description="0: the likeliest token; above: by chance.")
-    top_k: Annotated[int, Field(ge=0)] = Field(0, description="Chance among so many likeliest tokens; 0: all.")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+    temperature: Annotated[Float, Field(ge=0)] = Field(0.0, description="0: the likeliest token; above: by chance.")
+    top_k: Annotated[Int, Field(ge=0)] = Field(0, description="Chance among so many likeliest tokens; 0: all.")
+    top_p: Annotated[Float, Field(gt=0, le=1)] = Field(
         1.0, description="Chance among the likeliest tokens that share this much probability."
     )
-    repetition_penalty: Annotated[float, Field(gt=0)] = Field(
+    repetition_penalty: Annotated[Float, Field(gt=0)] = Field(
         1.0, description="Above 1: tokens that are there already become less likely (Keskar et al. 2019)."
     )
-    no_repeat_ngram: Annotated[int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
-    seed: int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
+    no_repeat_ngram: Annotated[Int, Field(ge=0)] = Field(0, description="No run of so many tokens comes twice; 0: any.")
+    seed: Int = Field(0, description="Of the chance; each text has its own, whatever stands beside it.")
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="Texts after which writing ends; they are not part of the answer."
     )

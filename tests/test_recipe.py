@@ -345,6 +345,7 @@ def test_a_scratch_teacher_whose_heads_do_not_share_its_width_is_refused() -> No
     [
         ("distill.epochs=true", "distill.epochs (--set): must be a number, got True"),
         ("distill.learning_rate=.inf", "distill.learning_rate (--set): Input should be a finite number"),
+        ("generation.beams=true", "generation.beams (--set): must be a number"),
         ("distill.fgm=.nan", "distill.fgm (--set): Input should be a finite number"),
         (
             "distill.objective=[{term: soft_targets, weight: .inf}]",

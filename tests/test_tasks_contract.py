@@ -174,6 +174,7 @@ def test_the_threshold_of_no_answer_is_for_questions_alone(made: Made, capsys: p
     if made.task.NAME == "question-answering":
         question, context = made.test.inputs[0]
         out = called("predict", made.bundle.path, question, context, "--no-answer", "1", capsys=capsys)
+        assert json.loads(out)["answer"]
         assert json.loads(out)["answer"] in context
         out = called("predict", made.bundle.path, question, context, "--no-answer", "0", capsys=capsys)
         assert json.loads(out)["answer"] == ""

@@ -21,7 +21,7 @@ from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, counting
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill, HardLabels
-from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.registry import main_metric
 
 
@@ -57,13 +57,13 @@ def ask_in_rounds(
     assert active is not None  # noqa: S101 - the caller saw it
     inputs = teaching.data.inputs
     distinct, texts = _numbered(inputs)
-    pool = _pool(distinct, teaching, settings)
+    pool = _pool(distinct, teaching, settings, unlabelled=len(job.splits.unlabeled))
     limit = min(active.budget, len(pool))
+    if limit < active.budget:
+        progress.say(f"{what}: there are {limit} texts to ask about, fewer than the budget of {active.budget}")
     rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
     logits = np.zeros((len(distinct), len(job.labels.names)), dtype=np.float32)  # [T, C]: equal rows have one answer
     answered = np.zeros(len(distinct), dtype=bool)
-    never = np.ones(len(inputs), dtype=bool)  # texts that stood in an earlier row, or are known by their labels
-    never[pool] = False
     folder = job.folder(f"{what} rounds")
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
@@ -74,8 +74,17 @@ def ask_in_rounds(
         logits[answered] = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,)).logits
         teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
     for number in range(len(records) + 1, rounds + 1):
-        due, known = limit * number // rounds - int(answered.sum()), never | answered[texts]
-        chosen = _chosen(student, teaching, known, active, count=due, seed=settings.seed + number, first=number == 1)
+        due = limit * number // rounds - int(answered.sum())
+        if due <= 0:  # earlier rounds asked about more, for the pool was larger then
+            continue
+        asking = _Asking(
+            student=student,
+            encoder=teaching.data.encoder,
+            inputs=[inputs[row] for row in pool],
+            multi=job.labels.is_multi,
+        )
+        seed, known = settings.seed + number, answered[texts[pool]]
+        chosen = pool[asking.chosen(known, active, count=due, seed=seed, first=number == 1)]
         heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
         logits[texts[chosen]], answered[texts[chosen]] = heard.logits, True
         computed += heard.computed
@@ -106,11 +115,11 @@ def _numbered(inputs: Sequence[TextInput]) -> tuple[NDArray[np.int64], NDArray[n
     return np.unique(texts, return_index=True)[1], texts
 
 
-def _pool(distinct: NDArray[np.int64], teaching: Teaching, settings: Distill) -> NDArray[np.int64]:
+def _pool(distinct: NDArray[np.int64], teaching: Teaching, settings: Distill, *, unlabelled: int) -> NDArray[np.int64]:
     """The rows that may be asked about: of texts whose labels say nothing, each text once."""
     without = distinct[distinct >= len(teaching.data.examples)]
     learns_labels = any(isinstance(term, HardLabels) and not term.is_nothing for term in settings.objective)
-    return without if learns_labels and len(without) else distinct
+    return without if learns_labels and unlabelled and len(without) else distinct
 
 
 def _answered(
@@ -128,66 +137,61 @@ def _answered(
     return replace(teaching, data=counting(data, settings, answered=answered))
 
 
-def _chosen(
-    student: nn.Module,
-    teaching: Teaching,
-    answered: NDArray[np.bool_],
-    active: Active,
-    *,
-    count: int,
-    seed: int,
-    first: bool,
-) -> NDArray[np.int64]:
-    """The rows to ask about next. A student that learned nothing yet has no opinion: its first ones are drawn."""
-    encoder, inputs = teaching.data.encoder, teaching.data.inputs
-    strategy = "random" if first and active.strategy != "diversity" else active.strategy
-    if strategy == "random":
-        nothing = np.zeros((len(inputs), 2), dtype=np.float32)
-        return choose(nothing, count=count, strategy="random", seed=seed, already=answered)
-    student.to(usual_device())
-    logits = all_logits(student, encoder, inputs, context=autocast("fp32", usual_device()))
-    return choose(
-        logits,
-        count=count,
-        strategy=strategy,
-        representations=_represented(student, teaching) if strategy == "diversity" else None,
-        second_logits=_under_dropout(student, teaching, seed=seed) if strategy == "disagreement" else None,
-        already=answered,
-        multi=teaching.data.examples.labels.is_multi,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asking:
+    """A student before the texts that it may ask about."""
 
+    student: nn.Module
+    encoder: Encoder
+    inputs: Sequence[TextInput]
+    multi: bool
 
-def _represented(student: nn.Module, teaching: Teaching) -> NDArray[np.float32]:
-    """The mean of the student's last states, or of its word vectors, for each text: [N, H]."""
-    depth = shape_of(student).depth
-    name = f"hidden.{depth - 1}" if depth else "embedding"
+    def chosen(
+        self, answered: NDArray[np.bool_], active: Active, *, count: int, seed: int, first: bool
+    ) -> NDArray[np.int64]:
+        """The places of those to ask about next. A student that learned nothing yet has no opinion: it draws."""
+        strategy = "random" if first and active.strategy != "diversity" else active.strategy
+        if strategy == "random":
+            nothing = np.zeros((len(self.inputs), 2), dtype=np.float32)
+            return choose(nothing, count=count, strategy="random", seed=seed, already=answered)
+        self.student.to(usual_device())
+        logits = all_logits(self.student, self.encoder, self.inputs, context=autocast("fp32", usual_device()))
+        return choose(
+            logits,
+            count=count,
+            strategy=strategy,
+            representations=self._represented() if strategy == "diversity" else None,
+            second_logits=self._under_dropout(seed) if strategy == "disagreement" else None,
+            already=answered,
+            multi=self.multi,
+        )
 
-    def mean(arrays: Mapping[str, Tensor]) -> Tensor:
-        real = arrays["attention_mask"][:, :, None]  # [B, S, 1]
-        return (observe(student, arrays, names=(name,))[name] * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+    def _represented(self) -> NDArray[np.float32]:
+        """The mean of the student's last states, or of its word vectors, for each text: [N, H]."""
+        depth = shape_of(self.student).depth
+        name = f"hidden.{depth - 1}" if depth else "embedding"
 
-    student.eval()
-    return _of_all(student, teaching, mean)
+        def mean(arrays: Mapping[str, Tensor]) -> Tensor:
+            real = arrays["attention_mask"][:, :, None]  # [B, S, 1]
+            return (observe(self.student, arrays, names=(name,))[name] * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
 
+        self.student.eval()
+        return self._of_all(mean)
 
-def _under_dropout(student: nn.Module, teaching: Teaching, *, seed: int) -> NDArray[np.float32]:
-    """The logits [N, C] of a pass with the student's dropout at work."""
-    torch.manual_seed(seed)
-    student.train()
-    logits = _of_all(student, teaching, lambda arrays: observe(student, arrays)["logits"])
-    student.eval()
-    return logits
+    def _under_dropout(self, seed: int) -> NDArray[np.float32]:
+        """The logits [N, C] of a pass with the student's dropout at work."""
+        torch.manual_seed(seed)
+        self.student.train()
+        logits = self._of_all(lambda arrays: observe(self.student, arrays)["logits"])
+        self.student.eval()
+        return logits
 
-
-@torch.inference_mode()
-def _of_all(
-    student: nn.Module, teaching: Teaching, compute: Callable[[Mapping[str, Tensor]], Tensor]
-) -> NDArray[np.float32]:
-    """What is computed of each batch [B, S], one row [W] for each text: [N, W]."""
-    encoder = teaching.data.encoder
-    encoded = encoder.encode_all(teaching.data.inputs)
-    rows: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
-    for batch, arrays in passes(student, encoder, encoded):
-        for row, value in zip(batch, compute(arrays).float().cpu().numpy(), strict=True):
-            rows[row] = value
-    return np.stack(rows)
+    @torch.inference_mode()
+    def _of_all(self, compute: Callable[[Mapping[str, Tensor]], Tensor]) -> NDArray[np.float32]:
+        """What is computed of each batch [B, S], one row [W] for each text: [N, W]."""
+        encoded = self.encoder.encode_all(self.inputs)
+        rows: list[NDArray[np.float32]] = [np.empty(0, dtype=np.float32)] * len(encoded)
+        for batch, arrays in passes(self.student, self.encoder, encoded):
+            for row, value in zip(batch, compute(arrays).float().cpu().numpy(), strict=True):
+                rows[row] = value
+        return np.stack(rows)

@@ -19,7 +19,7 @@ from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.precision import require_format
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.students.build import check_student, own_start, starts_at_random
-from kd_deploy.distill.students.dropout import rates_in
+from kd_deploy.distill.students.dropout import rates_of
 from kd_deploy.distill.students.first_words import check_narrower
 from kd_deploy.distill.students.transformer import layer_list
 from kd_deploy.distill.terms import Ground, build_objective
@@ -181,22 +181,18 @@ def _check_copied(recipe: Recipe, student: Student, teacher: "PreTrainedConfig")
 
 def _check_two_passes(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
     """Refuse to compare two passes with dropout of a student that has none: they would always agree."""
-    asked = {
-        "active.strategy: disagreement": any(
-            stage.active and stage.active.strategy == "disagreement" for stage in recipe.stages
-        ),
-        "r_drop": any(stage.r_drop for stage in recipe.stages),
-    }
-    wanted = next((what for what, given in asked.items() if given), None)
-    if wanted is None:
-        return
-    if isinstance(recipe.student, TransformerStudent):
-        config = expected_config(recipe.student, teacher, task=recipe.task)
-        rates = list(rates_in(config.to_dict()).values()) if config else [1.0]
-    else:
-        rates = [recipe.student.dropout]
-    if not any([*rates, *(stage.adapter.dropout for stage in recipe.stages if stage.adapter)]):
-        raise RecipeError(
-            f"distill.{wanted} is between two passes with dropout, and the student has none",
-            hint="set student.dropout to 0.1, or leave it out",
-        )
+    for stage in recipe.stages:
+        disagrees = stage.active is not None and stage.active.strategy == "disagreement"
+        if not (disagrees or stage.r_drop) or (stage.adapter and stage.adapter.dropout):
+            continue
+        if isinstance(recipe.student, TransformerStudent):
+            config = expected_config(recipe.student, teacher, task=recipe.task)
+            left_out = config is None or any(rates_of(blank(config, task=recipe.task)))
+        else:
+            left_out = recipe.student.dropout > 0
+        if not left_out:
+            what = "active.strategy: disagreement" if disagrees else "r_drop"
+            raise RecipeError(
+                f"distill.{what} is between two passes with dropout, and the student has none",
+                hint=f"set student.dropout to 0.1, or leave {what.partition(':')[0]} out",
+            )

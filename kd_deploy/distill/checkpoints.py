@@ -23,6 +23,7 @@ from kd_deploy.distill.students.transformer import width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings, writer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
+from kd_deploy.tasks.encoding import open_tokenizer
 from kd_deploy.tasks.registry import TASKS, task_of, writes
 from kd_deploy.tasks.task import LabelSpace
 
@@ -113,7 +114,7 @@ def _load_transformer(folder: Path, labels: LabelSpace | None, dropout: float | 
         )
     # Eager attention: the form that exports to ONNX and fuses there.
     options: dict[str, Any] = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
-    options |= dict.fromkeys(() if dropout is None else rates_in(config), dropout)
+    options |= dict.fromkeys(() if dropout is None else rates_in(config_of(folder).to_dict()), dropout)
     if labels is not None:
         options |= label_fields(labels) | {"ignore_mismatched_sizes": True}
     model, told = auto_class(task).from_pretrained(folder, use_safetensors=True, output_loading_info=True, **options)
@@ -178,6 +179,10 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
     """
     if is_ours(model):
         model_type = _save_own(model, folder, labels)
+        if isinstance(model, Static) and model.sizes.head == "vector":
+            around = open_tokenizer(tokenizer_file(tokenizer_from)).encode("").ids
+            if {*around} <= {*model.sizes.left_out}:  # a model from before counts them, and is no plain bag
+                write_bag(folder)
     else:
         config: Any = model.config
         for key, value in label_fields(labels).items():
@@ -218,6 +223,5 @@ def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace) -> str:
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     if isinstance(model, Static) and model.sizes.head == "vector":
         state = folded(model)
-        write_bag(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     return str(config["model_type"])

@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from kd_deploy.distill.students.own import is_ours
 from kd_deploy.errors import TrainingError
 from kd_deploy.machine import this_machine
 
@@ -19,6 +18,8 @@ def choose_format(asked: Literal["auto", "fp32", "bf16"], model: nn.Module) -> F
     Raises:
         TrainingError: bf16 was asked for by name on hardware without it.
     """
+    from kd_deploy.distill.students.own import is_ours  # it needs transformers, and has_bf16 does not
+
     require_format(asked)
     if asked != "auto":
         return asked

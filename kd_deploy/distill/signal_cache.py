@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kd_deploy import progress
+from kd_deploy.errors import UsageError
 from kd_deploy.files import sha256_file, sha256_text, staged, write_text
 from kd_deploy.tasks.encoding import TextInput
 
@@ -51,7 +52,8 @@ def place_for(settings: Mapping[str, object], *, cache: Path) -> Path:
     """
     folder = cache / "signals" / name_of(settings)
     if not (folder / SETTINGS).is_file():
-        write_text(folder / SETTINGS, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        with contextlib.suppress(UsageError):  # a cache that may only be read is as good without
+            write_text(folder / SETTINGS, json.dumps(settings, indent=2, sort_keys=True) + "\n")
     return folder
 
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kd_deploy.recipe.section import Float, PositiveFloat, PositiveInt, Section
+from kd_deploy.numbers import Float
+from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
 
 
 class Adapter(Section):

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Tag, field_validator, model_validator
 
-from kd_deploy.recipe.section import Float, Int, PositiveInt, Section, Seed, told_by
+from kd_deploy.numbers import Float, Int
+from kd_deploy.recipe.section import PositiveInt, Section, Seed, told_by
 
 
 class Unlabeled(Section):

@@ -4,9 +4,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from kd_deploy.numbers import Float
 from kd_deploy.recipe.adapter import Adapter
 from kd_deploy.recipe.objective import AlphaBeta, HardLabels, JensenShannon, ReverseKl, SkewKl, SoftTargets, Term
-from kd_deploy.recipe.section import Float, Fraction, NotNegative, PositiveFloat, PositiveInt, Section, Seed, told_by
+from kd_deploy.recipe.section import Fraction, NotNegative, PositiveFloat, PositiveInt, Section, Seed, told_by
 from kd_deploy.recipe.training import Training
 
 OVER_THE_LIKELIEST = (SoftTargets, ReverseKl, JensenShannon, AlphaBeta, SkewKl)

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from kd_deploy.recipe.section import Int, PositiveFloat, PositiveInt, Section
+from kd_deploy.numbers import Int
+from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
 
 READ_BY_ONE = {
     "oip": ("batch_size", "input", "input_pair", "output", "scores", "labels"),

@@ -4,9 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from kd_deploy.numbers import Float, Int
 from kd_deploy.recipe.section import (
-    Float,
-    Int,
     NotNegative,
     PositiveFloat,
     PositiveInt,

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from kd_deploy.recipe.section import Float, Int, PositiveInt, Section
+from kd_deploy.numbers import Float, Int
+from kd_deploy.recipe.section import PositiveInt, Section
 
 Precision = Literal["fp32", "int8", "int4"]
 # By its short name, which torch has too: CPUExecutionProvider is cpu.

@@ -1,20 +1,12 @@
 """What every section of a recipe shares: its rules, its numbers, and values that change during training."""
 
 from types import UnionType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from kd_deploy.numbers import Float, Int
 
-def no_switch(value: Any) -> Any:
-    """What was written for a number; pydantic takes true for 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004 - what pydantic shows as a fault
-    return value
-
-
-Int = Annotated[int, BeforeValidator(no_switch)]
-Float = Annotated[float, BeforeValidator(no_switch)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 NotNegative = Annotated[Float, Field(ge=0)]

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from kd_deploy.recipe.section import Float, Int, PositiveInt, Section, told_by
+from kd_deploy.numbers import Float, Int
+from kd_deploy.recipe.section import PositiveInt, Section, told_by
 
 Vocabulary = Annotated[
     Annotated[Literal["full", "auto"], Tag("<name>")] | Annotated[PositiveInt, Tag("<number>")],

@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from kd_deploy.generation import Generation
+from kd_deploy.numbers import Int
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.recipe.section import Int, NotNegative, PositiveInt, Section, told_by
+from kd_deploy.recipe.section import NotNegative, PositiveInt, Section, told_by
 from kd_deploy.recipe.training import Training
 
 

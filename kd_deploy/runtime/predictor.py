@@ -17,11 +17,12 @@ from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
 from kd_deploy.tasks.masking import mask_id_of
-from kd_deploy.tasks.registry import at_once, hides, judged_by_what_is_written, shortening, task_of
+from kd_deploy.tasks.registry import at_once, hides, judged_by_what_is_written, names_tokens, shortening, task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
 NOTHING_READ, NO_LOGITS = Encoded([], []), np.zeros((0, 0), dtype=np.float32)
 TOKEN_BUDGET = 512  # larger batches leave the processor's caches: no faster, and more memory
+WIDE_BUDGET = 128  # where each token has the whole vocabulary: memory that is freed and asked for anew takes as long
 
 
 class Predictor:
@@ -203,7 +204,8 @@ class Predictor:
         return list(self._task.answers(read, self.labels))
 
     def _shown(self, encoded: Sequence[Encoded]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for rows in batches_by_length([len(one) for one in encoded], token_budget=TOKEN_BUDGET):
+        budget = WIDE_BUDGET if names_tokens(self.labels) else TOKEN_BUDGET
+        for rows in batches_by_length([len(one) for one in encoded], token_budget=budget):
             yield from zip(rows, self._run([encoded[row] for row in rows]), strict=True)
 
     def _run(self, encoded: Sequence[Encoded]) -> Sequence[NDArray[np.float32]]:

@@ -42,6 +42,12 @@ def mask_id_of(tokenizer: Tokenizer) -> int:
     return int(tokenizer.token_to_id(mask_of(tokenizer)) or 0)
 
 
+def find_mask_id(tokenizer: Tokenizer) -> int | None:
+    """The number of the mask token of a tokenizer; None: it has none by a name that we know."""
+    found = (tokenizer.token_to_id(one) for one in MASKS)
+    return next((int(one) for one in found if one is not None), None)
+
+
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:
     """The tokens that stand for no text."""
     return frozenset(number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special)

@@ -18,6 +18,7 @@ from kd_deploy.distill.objectives.logits import soft_target_kl
 from kd_deploy.distill.observe import Shape
 from kd_deploy.distill.signal_cache import place_for
 from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, fits, rounded, teacher_signals
+from kd_deploy.errors import UsageError
 from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
@@ -341,6 +342,19 @@ def test_a_cache_says_what_its_signals_depend_on(checkpoint: Path, tmp_path: Pat
     assert told["weights"] == [sha256_file(checkpoint / "model.safetensors")]
     assert folder.name == fingerprint(checkpoint, max_length=16, number_format="fp32")
     assert place_for(settings, cache=tmp_path) == folder
+
+
+def test_a_cache_that_may_only_be_read_is_read(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ask.about(*TEXTS)
+    for path in ask.cache.rglob(signal_cache.SETTINGS):
+        path.unlink()  # as those from before it was written
+
+    def refused(*_: object) -> None:
+        raise UsageError("it may only be read")
+
+    monkeypatch.setattr(signal_cache, "write_text", refused)
+
+    np.testing.assert_array_equal(ask.about(*TEXTS).logits, first.logits)
 
 
 def test_another_pooling_is_another_teacher(checkpoint: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_head_that_mixes_tokens_is_left_as_it_was(tmp_path: Path) -> None:
     assert graph.SerializeToString() == before
 
 
-def test_only_three_axes_are_chosen_from(tmp_path: Path) -> None:
+def test_the_masks_are_chosen_at_the_attention_and_at_its_residual(tmp_path: Path) -> None:
     graph = onnx.load(exported(drawn("bert"), tmp_path / "plain.onnx"))
     keep_masked_tokens(graph, mask_id=MASK)
 

@@ -1,7 +1,9 @@
 """How much a transformer leaves out in training, by whatever names its config calls the rates."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -15,6 +17,14 @@ def rates_in(config: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: value for name, value in named.items() if isinstance(value, float | int) and not isinstance(value, bool)
     }
+
+
+def rates_of(model: nn.Module) -> Iterator[float]:
+    """The rates that a model really has: a config may name some for heads that it has not."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            yield module.p
+        yield from rates_in(vars(module)).values()
 
 
 def set_dropout(config: "PreTrainedConfig", rate: float | None) -> None:

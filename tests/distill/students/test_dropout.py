@@ -1,5 +1,7 @@
 """Dropout of a transformer student: every rate of its family, and none where the recipe says nothing."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.students.build import build_student
-from kd_deploy.distill.students.dropout import rates_in, set_dropout
+from kd_deploy.distill.students.dropout import rates_in, rates_of, set_dropout
 from kd_deploy.recipe import TransformerStudent
 from tests import tiny
 
@@ -39,8 +41,25 @@ def test_all_rates_of_a_family_are_one_and_nothing_else_is_touched(kind: str) ->
     assert not any("layerdrop" in name for name in changed)
 
 
-def rates_of(model: nn.Module) -> set[float]:
+def drops(model: nn.Module) -> set[float]:
     return {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+
+
+def test_a_checkpoint_that_names_no_rate_takes_the_one_asked_for(checkpoint: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "copy")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    bare = {name: value for name, value in config.items() if "drop" not in name}
+    (folder / "config.json").write_text(json.dumps(bare), encoding="utf-8")
+
+    assert drops(load_model(folder, dropout=0.4)) == {0.4}
+
+
+def test_a_rate_of_a_head_that_a_model_has_not_is_none_of_its_rates() -> None:
+    sizes = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.GPTNeoXConfig(vocab_size=50, **sizes)  # classifier_dropout 0.1, all others 0
+
+    assert any(rates_in(config.to_dict()).values())
+    assert not any(rates_of(transformers.GPTNeoXForCausalLM(config)))
 
 
 @pytest.mark.parametrize("from_checkpoint", [False, True])
@@ -52,8 +71,8 @@ def test_a_student_has_the_rate_that_was_asked_for(checkpoint: Path, from_checkp
 
     student = build_student(settings, teacher=teacher, teacher_folder=checkpoint, labels=tiny.SINGLE, seed=0)
 
-    assert rates_of(student) == {0.4}
-    assert 0.4 not in rates_of(teacher)
+    assert drops(student) == {0.4}
+    assert 0.4 not in drops(teacher)
     ids = torch.tensor([[2, 5, 6, 7, 3]])
     with torch.no_grad():
         student.eval()

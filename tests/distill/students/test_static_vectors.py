@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
+from kd_deploy.distill.checkpoints import load_model, save_model
 from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.students.static import Static, StaticConfig, folded
+from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.tasks.task import LabelSpace
 from tests.distill.students.exported import ENTRIES, check_int8, check_parity, without_gradient
 
 PAD = 0
@@ -131,3 +134,22 @@ def test_a_graph_gives_the_same_vectors_and_runs_in_int8(tmp_path: Path) -> None
     found = check_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx", inputs=made.input_names)
 
     assert found["embedding tables"] >= 1
+
+
+@pytest.mark.parametrize("counts_them", [False, True])
+def test_only_what_is_a_plain_bag_is_said_to_be_one(checkpoint: Path, tmp_path: Path, counts_them: bool) -> None:
+    around = open_encoder(checkpoint, max_length=8).encode("").ids
+    sizes = StaticConfig(
+        vocab_size=load_model(checkpoint).config.vocab_size,
+        embedding_size=8,
+        head_size=5,
+        num_labels=0,
+        pad_token_id=PAD,
+        head="vector",
+        left_out=() if counts_them else around,
+    )
+    labels = LabelSpace(task="sentence-embedding", names=(), problem_type="regression")
+
+    save_model(Static(sizes), tmp_path, labels=labels, max_length=16, tokenizer_from=checkpoint)
+
+    assert (tmp_path / "modules.json").is_file() is not counts_them
