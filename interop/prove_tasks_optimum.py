@@ -13,17 +13,11 @@ from task_proofs import (
     Known,
     bundles,
     compare,
-    compare_answers,
-    entities,
-    fillings,
-    known_entities,
-    known_fillings,
-    known_texts,
     labels_of,
     numbers,
-    texts,
+    prove_pipeline,
 )
-from transformers import AutoTokenizer, PretrainedConfig, pipeline
+from transformers import AutoTokenizer, PretrainedConfig
 
 from kd_deploy.bundle import Bundle
 
@@ -47,24 +41,10 @@ def prove_bundle(known: Known) -> None:
         model = open_graph(known, known.folder, form)
         found = numbers(model, tokenizer, known, together=False)
         compare(found, known, tool=tool_of(known), form=form, labels=labels_of(model.config, known))
-        prove_pipeline(known, model, tokenizer, form=form)
+        prove_pipeline(known, model, tokenizer, tool=f"{tool_of(known)} in pipeline()", form=form)
         if form == "fp32":
             found = numbers(model, tokenizer, known, together=True)
             compare(found, known, tool=f"{tool_of(known)}, padded batch", form=form)
-
-
-def prove_pipeline(known: Known, model: Any, tokenizer: Any, *, form: str) -> None:
-    """The pipelines over tokens find the same entities, answers and fillings."""
-    tool = f"{tool_of(known)} in pipeline()"
-    if known.task == "token-classification":
-        find = pipeline(known.task, model=model, tokenizer=tokenizer, aggregation_strategy="first")
-        compare_answers(entities(find, known), known_entities(known, form), known, tool=tool, form=form)
-    elif known.task == "question-answering":
-        find = pipeline(known.task, model=model, tokenizer=tokenizer)
-        compare_answers(texts(find, known, form), known_texts(known, form), known, tool=tool, form=form)
-    elif known.task == "fill-mask":
-        find = pipeline(known.task, model=model, tokenizer=tokenizer)
-        compare_answers(fillings(find, known), known_fillings(known, form), known, tool=tool, form=form)
 
 
 def prove_backend(known: Known) -> None:

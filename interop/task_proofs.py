@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from proofs import TOLERANCES, WORK, Line, softmax
+from transformers import pipeline
 
 from kd_deploy.tasks.fill_mask import TOP
 
@@ -113,9 +114,23 @@ def _numbers(model: Any, tokenizer: Any, inputs: Sequence[Any], *, task: str) ->
             yield probabilities(logits[of_tokens] if task in (*TOKENS, "fill-mask") else logits, task=task)
 
 
-def entities(pipeline: Any, known: Known) -> list[list[tuple[str, int, int, float]]]:
+def prove_pipeline(known: Known, model: Any, tokenizer: Any, *, tool: str, form: str) -> None:
+    """Transformers' pipelines over tokens find the same entities, answers and fillings, where the task has one."""
+    ways = {
+        "token-classification": (entities, known_entities, {"aggregation_strategy": "first"}),
+        "question-answering": (texts, known_texts, {}),
+        "fill-mask": (fillings, known_fillings, {}),
+    }
+    if known.task not in ways:
+        return
+    find, expected, options = ways[known.task]
+    found = find(pipeline(known.task, model=model, tokenizer=tokenizer, **options), known, form)
+    compare_answers(found, expected(known, form), known, tool=tool, form=form)
+
+
+def entities(find: Any, known: Known, _form: str) -> list[list[tuple[str, int, int, float]]]:
     """What transformers' pipeline finds in every text: type, characters, and the score to three places."""
-    found = [pipeline(text) for text in known.inputs]
+    found = [find(text) for text in known.inputs]
     return [[(one["entity_group"], one["start"], one["end"], _rounded(one["score"])) for one in row] for row in found]
 
 
@@ -125,10 +140,10 @@ def known_entities(known: Known, form: str) -> list[list[tuple[str, int, int, fl
     return [[(one["type"], one["start"], one["end"], _rounded(one["score"])) for one in row] for row in found]
 
 
-def texts(pipeline: Any, known: Known, form: str) -> list[str]:
+def texts(find: Any, known: Known, form: str) -> list[str]:
     """What transformers' pipeline answers to every question that kd_deploy.runtime answers."""
     asked = [pair for pair, answer in zip(known.inputs, known.given(form)["answers"], strict=True) if answer["answer"]]
-    return [pipeline(question=question, context=context)["answer"] for question, context in asked]
+    return [find(question=question, context=context)["answer"] for question, context in asked]
 
 
 def known_texts(known: Known, form: str) -> list[str]:
@@ -136,9 +151,9 @@ def known_texts(known: Known, form: str) -> list[str]:
     return [answer["answer"] for answer in known.given(form)["answers"] if answer["answer"]]
 
 
-def fillings(pipeline: Any, known: Known) -> list[list[list[str]]]:
+def fillings(find: Any, known: Known, _form: str) -> list[list[list[str]]]:
     """What transformers' pipeline fills every mask of every text with, best first."""
-    found = [pipeline(text, top_k=TOP) for text in known.inputs]
+    found = [find(text, top_k=TOP) for text in known.inputs]
     by_mask = [one if isinstance(one[0], list) else [one] for one in found]
     return [[[one["token_str"].strip() for one in place] for place in places] for places in by_mask]
 

@@ -73,16 +73,16 @@ def ask_in_rounds(
         answered[texts[list(earlier.answered)]] = True
         logits[answered] = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,)).logits
         teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
+    asking = _Asking(
+        student=student,
+        encoder=teaching.data.encoder,
+        inputs=[inputs[row] for row in pool],
+        multi=job.labels.is_multi,
+    )
     for number in range(len(records) + 1, rounds + 1):
         due = limit * number // rounds - int(answered.sum())
         if due <= 0:  # earlier rounds asked about more, for the pool was larger then
             continue
-        asking = _Asking(
-            student=student,
-            encoder=teaching.data.encoder,
-            inputs=[inputs[row] for row in pool],
-            multi=job.labels.is_multi,
-        )
         seed, known = settings.seed + number, answered[texts[pool]]
         chosen = pool[asking.chosen(known, active, count=due, seed=seed, first=number == 1)]
         heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))

@@ -47,11 +47,11 @@ def augmented(
 ) -> list[TextInput]:
     """New texts made by masking, cutting and replacing words, for the teacher to answer.
 
-    Masking and n-grams are those of Tang et al. 2019, "Distilling task-specific knowledge from BERT into
-    simple neural networks", arXiv 1903.12136; replacement by a near word is that of Jiao et al. 2020,
-    "TinyBERT", arXiv 1909.10351, for words of several pieces; here it serves all words, where they ask BERT about
-    whole ones. One draw a word decides between mask, neighbour and neither. Punctuation and
-    spacing stay. Every new text keeps at least one word that is not masked.
+    Masking and n-grams are those of Tang et al. 2019, "Distilling task-specific knowledge from BERT into simple
+    neural networks", arXiv 1903.12136; replacement by a near word is that of Jiao et al. 2020, "TinyBERT", arXiv
+    1909.10351, for words of several pieces; here it serves all words, where they ask BERT about whole ones. One draw
+    a word decides between mask, neighbour and neither. Punctuation and spacing stay. Every new text keeps at least
+    one word that is not masked.
 
     What is made of a row depends on the seed, the row's number and its text; the other rows can only make it
     a duplicate.

@@ -178,11 +178,7 @@ def save_model(model: nn.Module, folder: Path, *, labels: LabelSpace, max_length
         tokenizer_from: The folder whose tokenizer the model was trained with.
     """
     if is_ours(model):
-        model_type = _save_own(model, folder, labels)
-        if isinstance(model, Static) and model.sizes.head == "vector":
-            around = open_tokenizer(tokenizer_file(tokenizer_from)).encode("").ids
-            if {*around} <= {*model.sizes.left_out}:  # a model from before counts them, and is no plain bag
-                write_bag(folder)
+        model_type = _save_own(model, folder, labels, tokenizer_from=tokenizer_from)
     else:
         config: Any = model.config
         for key, value in label_fields(labels).items():
@@ -217,11 +213,14 @@ def _load_own(folder: Path, labels: LabelSpace | None) -> nn.Module:
     return model.eval()
 
 
-def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace) -> str:
+def _save_own(model: OwnStudent, folder: Path, labels: LabelSpace, *, tokenizer_from: Path) -> str:
     config = own_config(model) | label_fields(labels)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     if isinstance(model, Static) and model.sizes.head == "vector":
         state = folded(model)
+        around = open_tokenizer(tokenizer_file(tokenizer_from)).encode("").ids
+        if {*around} <= {*model.sizes.left_out}:  # a model from before counts them, and is no plain bag
+            write_bag(folder)
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     return str(config["model_type"])

@@ -30,8 +30,7 @@ from kd_deploy.runtime.loading import heads_of, label_space, open_encoder
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.runtime.session import OrtRunner
 from kd_deploy.tasks.heads import MAIN, Head
-from kd_deploy.tasks.masking import find_mask_id
-from kd_deploy.tasks.registry import TASKS, hides, outputs_of_tokens
+from kd_deploy.tasks.registry import TASKS, mask_filled, outputs_of_tokens
 from kd_deploy.tasks.task import Task
 from kd_deploy.tasks.writing import Decoder
 
@@ -118,8 +117,8 @@ class _Exporting:
 
     @property
     def mask_id(self) -> int | None:
-        """The token that the model fills; None: it fills none, or its tokenizer has another name for it."""
-        return find_mask_id(open_encoder(self.source).tokenizer) if hides(label_space(self.source)) else None
+        """The token that the model fills, if it fills any."""
+        return mask_filled(open_encoder(self.source).tokenizer, label_space(self.source))
 
     def graphs(self, model: nn.Module, runner: Runner) -> dict[str, GraphRecord]:
         made = {"fp32": self.fp32(model, runner)}

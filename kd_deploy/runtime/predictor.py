@@ -16,8 +16,7 @@ from kd_deploy.runtime.stream import as_they_come
 from kd_deploy.tasks import pieces
 from kd_deploy.tasks.encoding import Encoded, Encoder, TextInput, batches_by_length, unpadded
 from kd_deploy.tasks.heads import MAIN, Head, find_head, lay_out
-from kd_deploy.tasks.masking import mask_id_of
-from kd_deploy.tasks.registry import at_once, hides, judged_by_what_is_written, names_tokens, shortening, task_of
+from kd_deploy.tasks.registry import at_once, judged_by_what_is_written, mask_filled, names_tokens, shortening, task_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Piece, Prediction, Reading
 
 NOTHING_READ, NO_LOGITS = Encoded([], []), np.zeros((0, 0), dtype=np.float32)
@@ -72,7 +71,7 @@ class Predictor:
     @property
     def mask_id(self) -> int | None:
         """The token that it fills; None: it fills none."""
-        return mask_id_of(self._encoder.tokenizer) if hides(self.labels) else None
+        return mask_filled(self._encoder.tokenizer, self.labels)
 
     @property
     def max_length(self) -> int:

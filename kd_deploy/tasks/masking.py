@@ -24,7 +24,7 @@ def mask_of(tokenizer: Tokenizer) -> str:
     Raises:
         BundleError: It has none.
     """
-    found = next((one for one in MASKS if tokenizer.token_to_id(one) is not None), None)
+    found = _found(tokenizer)
     if found is None:
         raise BundleError(
             f"the tokenizer has no mask token: neither {' nor '.join(MASKS)} is in its vocabulary",
@@ -44,8 +44,11 @@ def mask_id_of(tokenizer: Tokenizer) -> int:
 
 def find_mask_id(tokenizer: Tokenizer) -> int | None:
     """The number of the mask token of a tokenizer; None: it has none by a name that we know."""
-    found = (tokenizer.token_to_id(one) for one in MASKS)
-    return next((int(one) for one in found if one is not None), None)
+    return None if _found(tokenizer) is None else mask_id_of(tokenizer)
+
+
+def _found(tokenizer: Tokenizer) -> str | None:
+    return next((one for one in MASKS if tokenizer.token_to_id(one) is not None), None)
 
 
 def special_ids(tokenizer: Tokenizer) -> frozenset[int]:

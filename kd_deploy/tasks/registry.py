@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from tokenizers import Tokenizer
+
 from kd_deploy.recipe.fitting import OWN_LABELS, WITHOUT_LABELS, WRITING
 from kd_deploy.tasks import (
     fill_mask,
@@ -14,6 +16,7 @@ from kd_deploy.tasks import (
     token_classification,
 )
 from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.masking import find_mask_id
 from kd_deploy.tasks.pieces import AT_ONCE, Shorten
 from kd_deploy.tasks.task import Examples, LabelSpace, Prediction, Task
 
@@ -48,6 +51,11 @@ def scores(predictions: Sequence[Prediction], examples: Examples) -> dict[str, f
 def hides(labels: LabelSpace) -> bool:
     """Whether the task is to fill in tokens of the vocabulary that a text does not show."""
     return labels.task == fill_mask.NAME
+
+
+def mask_filled(tokenizer: Tokenizer, labels: LabelSpace) -> int | None:
+    """The token that a model of the task fills; None: it fills none, or its tokenizer has another name for it."""
+    return find_mask_id(tokenizer) if hides(labels) else None
 
 
 def names_tokens(labels: LabelSpace) -> bool:
