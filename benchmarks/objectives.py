@@ -5,8 +5,9 @@ Each training leaves a file in runs/objectives/cells; a second call trains only 
 `objectives_rows.py`. What the result file holds counts as well, as long as recipe and teacher are the same; of a run
 that `--from` does not name, the report stays that is there.
 
-All rows have the same epochs but `longer`, which is `soft_targets` for twice as many: `augment` makes as many steps.
-`r_drop` and `fgm` make one more pass in each step; the seconds are in the raw part.
+All rows of a student have the same epochs, but those that are `longer`, which have twice as many, and `starter`, which
+is the recipe of `kd-deploy init`. `augment` makes as many steps as `longer`, `augment_longer` four times as many as
+`soft_targets`. `r_drop` and `fgm` make one more pass in each step; the seconds are in the raw part.
 """
 
 import argparse

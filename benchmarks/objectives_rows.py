@@ -9,8 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from kd_deploy.cli.init import STARTERS
+
 Document = dict[str, Any]
 RUNS = Path("runs")
+ALIKE: Mapping[str, Any] = {"control": False}  # `labels` is a row of its own
 KEPT = ("validation_accuracy", "test_accuracy", "seconds")  # of a training, in the result file
 SHARED = "../shared"
 LEARNING_RATES = {"transformer": 1e-4, "bilstm": 1e-3, "static": 1e-3}
@@ -18,15 +23,18 @@ FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1
 CORE = (
     "labels",
     "soft_targets",
-    "longer",
-    "augment",
-    "logit_mse",
-    "decoupled",
+    "starter",
     "hidden",
     "relations",
     "similarity_matrix",
-    "best",
+    "augment",
+    "longer",
+    "labels_longer",
+    "augment_longer",
+    "logit_mse",
+    "decoupled",
 )
+KNOBS = ("temperature_1", "temperature_4", "no_labels")
 ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "longer", "augment")
 
 STUDENTS: Mapping[str, Mapping[str, Any]] = {
@@ -60,13 +68,14 @@ class DataSet:
 class Row:
     """One way to teach: the terms, further keys of the recipe's distill section, and the students that it fits.
 
-    `times`: so many times the usual epochs.
+    `times`: so many times the usual epochs. `untouched`: nothing of this counts, but what `kd-deploy init` writes.
     """
 
-    terms: tuple[Mapping[str, Any], ...]
+    terms: tuple[Mapping[str, Any], ...] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
     fits: tuple[str, ...] = tuple(STUDENTS)
     times: int = 1
+    untouched: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +105,7 @@ DATA: Mapping[str, DataSet] = {
         seeds=(0, 1, 2),
         batch_size=64,
         epochs={"transformer": 4, "bilstm": 6, "static": 10},
-        rows=CORE,
+        rows=(*CORE, *KNOBS),
     ),
     "sst2": DataSet(
         splits=("train", "validation", "test"),
@@ -126,12 +135,17 @@ def _besides(weights: Mapping[str, float], *, fits: tuple[str, ...]) -> Row:
     return Row(terms=(*USUAL, *further), fits=fits)
 
 
-BEST = Row(terms=USUAL, further=AUGMENT)
+ALONE = ({"term": "hard_labels"},)
 
 ROWS: Mapping[str, Row] = {
-    "labels": Row(terms=({"term": "hard_labels"},)),
+    "labels": Row(terms=ALONE),
+    "labels_longer": Row(terms=ALONE, times=2),
     "soft_targets": Row(terms=USUAL),
+    "starter": Row(fits=("transformer3",), untouched=True),
     "longer": Row(terms=USUAL, times=2),
+    "temperature_1": Row(terms=({**SOFT, "temperature": 1.0}, LABELS)),
+    "temperature_4": Row(terms=({**SOFT, "temperature": 4.0}, LABELS)),
+    "no_labels": Row(terms=(SOFT,)),
     "reverse_kl": _instead("reverse_kl"),
     "jensen_shannon": _instead("jensen_shannon"),
     "alpha_beta": _instead("alpha_beta"),
@@ -150,9 +164,9 @@ ROWS: Mapping[str, Row] = {
     "similarity_matrix": _besides({"similarity_matrix": 100.0}, fits=LAYERED),  # a mean over B² small squares
     "contrastive": _besides({"contrastive": 0.1}, fits=LAYERED),
     "augment": Row(terms=USUAL, further=AUGMENT),
+    "augment_longer": Row(terms=USUAL, further=AUGMENT, times=2),
     "r_drop": Row(terms=USUAL, further={"r_drop": 1.0}),
     "fgm": Row(terms=USUAL, further={"fgm": 1.0}),
-    "best": BEST,
 }
 
 
@@ -184,6 +198,11 @@ def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
     row, student = ROWS[cell.row], STUDENTS[cell.student]
     settings = DATA[cell.data]
     architecture = student["architecture"]
+    if row.untouched:
+        starter = yaml.safe_load(STARTERS.joinpath("text-classification.yaml").read_text(encoding="utf-8"))
+        assert starter["student"] == student
+        chosen = starter["distill"] | ({} if epochs is None else {"epochs": epochs})
+        return {**data_of(cell.data), "student": starter["student"], "distill": chosen | ALIKE | {"seed": cell.seed}}
     return {
         **data_of(cell.data),
         "student": dict(student),
@@ -195,7 +214,7 @@ def recipe_of(cell: Cell, *, epochs: int | None) -> Document:
             "learning_rate": LEARNING_RATES[architecture],
             "embeddings": "sparse",  # a step then costs what its own words cost, not the whole table
             "seed": cell.seed,
-            "control": False,
+            **ALIKE,
         },
     }
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -84,28 +85,31 @@ def _sentences(result: Mapping[str, Any]) -> list[str]:
 
 
 def of_objectives(result: Mapping[str, Any]) -> str | None:
-    """The rows and students of objectives.json, a table for each data set; the best of a student is bold.
+    """The rows and students of objectives.json, a table for each data set.
 
-    A share of fewer seeds than others has their number in brackets, and is bold only among its like.
+    Bold is what validation chooses for a student, among the rows with most seeds. A share of fewer seeds than others
+    has their number in brackets.
     """
     trained = {key.partition("/")[0] for key in result["cells"]}
     return "\n\n".join(_of_data(data, result) for data in result["teachers"] if data in trained) or None
 
 
 def _of_data(data: str, result: Mapping[str, Any]) -> str:
-    shares, seeds = {}, {}
+    shares, standing = {}, {}
     for key, value in result["figures"].items():
         if key.startswith(f"{data}/") and value is not None:
             _, student, row = key.split("/")
-            shares[student, row], seeds[student, row] = value, len(result["cells"][key]["seed"])
-    most = max(seeds.values())
+            judged = result["cells"][key]["validation_accuracy"]
+            shares[student, row], standing[student, row] = value, (len(judged), mean(judged))  # most seeds first
+    most = max(seeds for seeds, _ in standing.values())
     students = list(dict.fromkeys(student for student, _ in shares))
-    standing = {key: (seeds[key], share) for key, share in shares.items()}  # most seeds first, then the share
-    best = {one: max(found for (student, _), found in standing.items() if student == one) for one in students}
+    chosen = {max((key for key in shares if key[0] == one), key=standing.__getitem__) for one in students}
     lines = [f"| {data} | {' | '.join(students)} |", "|---" + "|--:" * len(students) + "|"]
     for row in _rows(shares):
-        found = {student: standing.get((student, row)) for student in students}
-        cells = [_share(one, bold=one == best[student], most=most) for student, one in found.items()]
+        cells = []
+        for key in ((student, row) for student in students):
+            seeds = standing[key][0] if key in shares and standing[key][0] < most else None
+            cells.append(_share(shares.get(key), bold=key in chosen, seeds=seeds))
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -117,11 +121,10 @@ def _rows(shares: Mapping[tuple[str, str], float]) -> list[str]:
     return list(dict.fromkeys(rows))
 
 
-def _share(standing: tuple[int, float] | None, *, bold: bool, most: int) -> str:
-    if standing is None:
+def _share(share: float | None, *, bold: bool, seeds: int | None) -> str:
+    if share is None:
         return ""
-    seeds, share = standing
-    return (f"**{share:.3f}**" if bold else f"{share:.3f}") + (f" ({seeds})" if seeds < most else "")
+    return (f"**{share:.3f}**" if bold else f"{share:.3f}") + (f" ({seeds})" if seeds else "")
 
 
 def of_students(result: Mapping[str, Any]) -> str:
