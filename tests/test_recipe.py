@@ -290,6 +290,14 @@ def test_labels_are_not_to_be_had_of_texts_without() -> None:
             {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 0}], "fuse": "best_per_class"}},
             r"teacher: fuse: best_per_class goes by validation alone, and the weight 0 of b counts for nothing",
         ),
+        (
+            {"teacher": {"model": "a", "fuse": "confidence"}},
+            "teacher: fuse: confidence joins the answers of several teachers, and there is one",
+        ),
+        (
+            {"teacher": {"model": [{"model": "a", "weight": 0.3}]}},
+            r"teacher: the weight 0\.3 of a counts for nothing beside no other teacher",
+        ),
     ],
 )
 def test_what_would_say_nothing_is_refused(changes: dict[str, Any], message: str) -> None:

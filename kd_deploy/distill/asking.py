@@ -18,7 +18,7 @@ from kd_deploy.distill.precision import autocast, usual_device
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
-from kd_deploy.distill.teaching import Teaching, counting
+from kd_deploy.distill.teaching import Teaching, counting, require_rows
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder, TextInput
@@ -63,7 +63,8 @@ def ask_in_rounds(
         progress.say(f"{what}: there are {limit} texts to ask about, fewer than the budget of {active.budget}")
     rounds, metric = min(active.rounds, limit), main_metric(job.splits.validation)
     logits = np.zeros((len(distinct), len(job.labels.names)), dtype=np.float32)  # [T, C]: equal rows have one answer
-    answered = np.zeros(len(distinct), dtype=bool)
+    answered = np.zeros(len(distinct), dtype=bool)  # the texts that were asked about
+    heard = np.zeros(len(distinct), dtype=bool)  # and of these to which the teacher had an answer
     folder = job.folder(f"{what} rounds")
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
@@ -71,8 +72,11 @@ def ask_in_rounds(
         earlier = _SoFar.model_validate_json(standing)
         computed, records, metrics = earlier.computed, list(earlier.rounds), earlier.metrics
         answered[texts[list(earlier.answered)]] = True
-        logits[answered] = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,)).logits
-        teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
+        given = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,))
+        logits[answered], heard[answered] = given.logits, True if given.answered is None else given.answered
+        teaching = _answered(
+            teaching, logits[texts], answered[texts], heard[texts], computed=computed, settings=settings
+        )
     asking = _Asking(
         student=student,
         encoder=teaching.data.encoder,
@@ -85,10 +89,16 @@ def ask_in_rounds(
             continue
         seed, known = settings.seed + number, answered[texts[pool]]
         chosen = pool[asking.chosen(known, active, count=due, seed=seed, first=number == 1)]
-        heard = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
-        logits[texts[chosen]], answered[texts[chosen]] = heard.logits, True
-        computed += heard.computed
-        teaching = _answered(teaching, logits[texts], answered[texts], computed=computed, settings=settings)
+        given = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
+        logits[texts[chosen]], answered[texts[chosen]] = given.logits, True
+        heard[texts[chosen]] = True if given.answered is None else given.answered
+        computed += given.computed
+        teaching = _answered(
+            teaching, logits[texts], answered[texts], heard[texts], computed=computed, settings=settings
+        )
+        if number < rounds and teaching.data.rows is not None and not len(teaching.data.rows):
+            continue  # the limits of `samples` are for no answer yet: later rounds bring more
+        require_rows(teaching.data)
         metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
         records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
         progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
@@ -126,15 +136,16 @@ def _answered(
     teaching: Teaching,
     logits: NDArray[np.float32],
     answered: NDArray[np.bool_],
+    heard: NDArray[np.bool_],
     *,
     computed: int,
     settings: Distill,
 ) -> Teaching:
-    """All texts, with the answers [N, C] to those that were asked about."""
+    """All texts, with the answers [N, C] to those that were asked about, and to which there was one."""
     asked = len({text for text, known in zip(teaching.data.inputs, answered, strict=True) if known})
     signals = Signals(rows={LOGITS: list(logits)}, computed=computed, reused=asked - computed)
     data = replace(teaching.data, signals=signals, rows=None)
-    return replace(teaching, data=counting(data, settings, answered=answered))
+    return replace(teaching, data=counting(data, settings, answered=heard))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from kd_deploy.distill.students.dropout import rates_of
 from kd_deploy.distill.students.first_words import check_narrower
 from kd_deploy.distill.students.transformer import layer_list
 from kd_deploy.distill.terms import Ground, build_objective
+from kd_deploy.distill.terms.ground import ITS_OWN, WHOLE
 from kd_deploy.distill.training_arguments import require_trackers
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Recipe, Student, Teacher, TransformerStudent
@@ -125,7 +126,9 @@ def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
     for stage in recipe.stages:
-        known = replace(ground, same_tokens=same_tokens(recipe, stage, start=start))
+        same = same_tokens(recipe, stage, start=start)
+        remedy = WHOLE if recipe.student.vocabulary != "full" else ITS_OWN
+        known = replace(ground, same_tokens=same, remedy=remedy)
         check_stage(stage, build_objective(stage.objective, known))
 
 
@@ -183,7 +186,8 @@ def _check_two_passes(recipe: Recipe, teacher: "PreTrainedConfig | None") -> Non
     """Refuse to compare two passes with dropout of a student that has none: they would always agree."""
     for stage in recipe.stages:
         disagrees = stage.active is not None and stage.active.strategy == "disagreement"
-        if not (disagrees or stage.r_drop) or (stage.adapter and stage.adapter.dropout):
+        # Adapters bring their own to a training, and are merged before questions are chosen.
+        if not disagrees and (not stage.r_drop or (stage.adapter and stage.adapter.dropout)):
             continue
         if isinstance(recipe.student, TransformerStudent):
             config = expected_config(recipe.student, teacher, task=recipe.task)

@@ -19,7 +19,7 @@ from kd_deploy.distill.students.dropout import rates_in
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
 from kd_deploy.distill.students.pooling import Embedder, embedder, read_pooling, write_bag, write_pooling
 from kd_deploy.distill.students.static import Static, folded
-from kd_deploy.distill.students.transformer import width_of
+from kd_deploy.distill.students.transformer import sees_ahead, width_of
 from kd_deploy.distill.tokenizer_files import pad_id_of, tokenizer_file, tokenizer_settings, writer_settings
 from kd_deploy.errors import BundleError
 from kd_deploy.tasks.configs import labels_in, task_in
@@ -107,7 +107,7 @@ def _load_transformer(folder: Path, labels: LabelSpace | None, dropout: float | 
     task = labels.task if labels else task_in(config)
     if task is None:
         raise ValueError("it has no head of a task")
-    if task == "text-generation" and _sees_ahead(config):
+    if task == "text-generation" and sees_ahead(config):
         raise BundleError(
             f"{folder} is a {config.get('model_type')}, which sees the tokens that a language model is to predict",
             hint="name a model of the GPT-2 or Llama kind",
@@ -136,14 +136,6 @@ def _is_new(name: str, model: "PreTrainedModel") -> bool:
     body = model.base_model_prefix
     in_body = name.startswith(f"{body}.") if hasattr(model, body) else True
     return not in_body or f".{POOLER}" in name
-
-
-def _sees_ahead(config: dict[str, Any]) -> bool:
-    """Whether a checkpoint is an encoder, whose tokens look at those behind them too."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    is_decoder = config.get("is_decoder") or config.get("is_encoder_decoder")
-    return not is_decoder and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def hush_transformers() -> None:

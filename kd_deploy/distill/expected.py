@@ -31,7 +31,7 @@ from kd_deploy.tasks.registry import TASKS
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-READING = ("cls", "attention_mse", "attention_kl", "relations")  # terms that need attention as we know it
+READING = ("attention_mse", "attention_kl", "relations")  # terms that need attention as we know it
 LAYERS, WORDS = 2, 64  # of a model that is asked for its kind alone
 
 

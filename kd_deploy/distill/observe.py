@@ -17,7 +17,7 @@ from kd_deploy.distill.decisions import logits_of
 from kd_deploy.distill.objectives.attention import attention_scores
 from kd_deploy.distill.students.own import is_ours
 from kd_deploy.distill.students.seq2seq_lstm import LstmSeq2SeqConfig
-from kd_deploy.distill.students.transformer import depth_of, heads_of, width_of
+from kd_deploy.distill.students.transformer import depth_of, heads_of, sees_ahead, width_of
 from kd_deploy.distill.torch_runner import input_names
 
 if TYPE_CHECKING:
@@ -32,13 +32,17 @@ PROBE_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The sizes of what a model can show; `heads` is None where its attention cannot be read."""
+    """The sizes of what a model can show; `heads` is None where its attention cannot be read.
+
+    `first_token` says whether a text begins with a token that stands for all of it, as that of encoders does.
+    """
 
     name: str
     depth: int
     width: int
     embedding_width: int
     heads: int | None
+    first_token: bool = False
 
     @property
     def vector_width(self) -> int:
@@ -66,6 +70,7 @@ def shape_of_config(config: "PreTrainedConfig") -> Shape:
         width=width,
         embedding_width=width,
         heads=heads_of(config),
+        first_token=sees_ahead(config.to_dict()),
     )
 
 

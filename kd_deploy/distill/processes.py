@@ -3,8 +3,13 @@
 import contextlib
 import os
 from datetime import timedelta
+from typing import TypeVar
+
+from kd_deploy.errors import UsageError
 
 PATIENCE = timedelta(days=7)  # the others wait while the first process asks a teacher, however long that takes
+
+Said = TypeVar("Said")
 
 
 def count() -> int:
@@ -44,6 +49,33 @@ def first_ahead() -> contextlib.AbstractContextManager[object]:
     if count() > 1:
         return _state().main_process_first()  # type: ignore[attr-defined, no-any-return]
     return contextlib.nullcontext()
+
+
+def agreed(said: bool) -> bool:
+    """What the first process says, for all of them."""
+    return _told(said) if count() > 1 else said
+
+
+def require_alike(found: int, *, what: str) -> None:
+    """Refuse to go on where the first process found another number of `what` in the cache.
+
+    Raises:
+        UsageError: They do not share a cache.
+    """
+    if count() > 1 and _told(found) != found:
+        raise UsageError(
+            f"process {rank()} does not find all of {what} that the first one has kept",
+            hint="name one folder in $KD_DEPLOY_CACHE that all processes share",
+        )
+
+
+def _told(said: Said) -> Said:
+    from accelerate.utils import broadcast_object_list
+
+    _state()
+    told = [said]
+    broadcast_object_list(told)
+    return told[0]
 
 
 def _state() -> object:

@@ -7,6 +7,7 @@ computed again. No pickle. What the signals depend on besides the texts stands i
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.errors import UsageError
 from kd_deploy.files import sha256_file, sha256_text, staged, write_text
 from kd_deploy.tasks.encoding import TextInput
@@ -23,6 +25,7 @@ from kd_deploy.tasks.encoding import TextInput
 KEY_BYTES = 16
 BLOCK = 16384  # texts that are asked about and kept together: no more are lost when a pass is broken off
 SETTINGS = "settings.json"
+HOME = "KD_DEPLOY_CACHE"  # the environment variable that says where all caches are
 PARTS = ("keys.npy", "ends.npy", "values.npy")
 
 
@@ -81,9 +84,14 @@ class SignalCache:
         self, keys: Sequence[bytes], *, lengths: Sequence[int], width: int, dtype: DTypeLike
     ) -> Iterator[list[NDArray[np.generic]]]:
         """Give the rows [length, W] of each key to be filled; they are kept when the block ends well."""
+        if not processes.is_first():
+            raise UsageError(
+                f"process {processes.rank()} does not find in {self._folder} what the first one kept there",
+                hint=f"name one folder in ${HOME} that all processes share",
+            )
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
         ends = np.cumsum(lengths, dtype=np.int64)
-        with staged(self._folder / f"segment-{name}") as aside:
+        with _told(), staged(self._folder / f"segment-{name}") as aside:
             np.save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
             np.save(aside / "ends.npy", ends)
             shape = (int(ends[-1]), width)
@@ -101,6 +109,15 @@ class SignalCache:
         self._rows |= dict(zip((key.tobytes() for key in keys), _cut(values, ends), strict=True))
 
 
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """A block in which a place that cannot be written is told as that of the cache."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(str(error), hint=f"name a folder in ${HOME} that can be written and has room") from error
+
+
 def _cut(values: NDArray[np.generic], ends: NDArray[np.int64]) -> list[NDArray[np.generic]]:
     plain = np.asarray(values)  # a view without memmap's own cost for every slice
     return np.split(plain, ends[:-1])
@@ -109,6 +126,17 @@ def _cut(values: NDArray[np.generic], ends: NDArray[np.int64]) -> list[NDArray[n
 def _is_whole(segment: Path) -> bool:
     try:
         record = json.loads((segment / "segment.json").read_text(encoding="utf-8"))
-        return all(sha256_file(segment / part) == record[part] for part in PARTS)
+        return all(_hash_of(segment / part, _stamp(segment / part)) == record[part] for part in PARTS)
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    told = path.stat()
+    return told.st_size, told.st_mtime_ns
+
+
+@functools.cache
+def _hash_of(path: Path, _stamp: tuple[int, int]) -> str:
+    # A training opens its caches several times, and they are large.
+    return sha256_file(path)

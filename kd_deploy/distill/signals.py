@@ -17,7 +17,7 @@ from kd_deploy import progress
 from kd_deploy.distill.observe import Shape, Signal, observe
 from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
-from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of, name_of, place_for
+from kd_deploy.distill.signal_cache import HOME, SignalCache, blocks, key_of, name_of, place_for
 from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
@@ -34,7 +34,7 @@ SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 def cache_folder() -> Path:
     """Where signals are kept over runs: $KD_DEPLOY_CACHE, else the user's cache folder."""
-    given = os.environ.get("KD_DEPLOY_CACHE")
+    given = os.environ.get(HOME)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(given) if given else base / "kd-deploy"
 
@@ -43,12 +43,14 @@ def cache_folder() -> Path:
 class Signals:
     """Teacher signals for the rows of a data set, by name: logits [C], of tokens [tokens, C]; all others [tokens, W].
 
-    `computed` and `reused` count different texts.
+    `computed` and `reused` count different texts. `answered` [N] says to which rows the teacher had an answer; None: to
+    all.
     """
 
     rows: Mapping[str, Sequence[NDArray[np.generic]]]
     computed: int
     reused: int
+    answered: NDArray[np.bool_] | None = None
 
     @property
     def logits(self) -> NDArray[np.float32]:

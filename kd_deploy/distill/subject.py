@@ -13,6 +13,7 @@ from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, build_objective
+from kd_deploy.distill.terms.ground import ITS_OWN, WHOLE
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
 from kd_deploy.tasks.registry import main_metric, task_of
@@ -48,6 +49,7 @@ def ground_of(
         classes=len(labels.names),
         # Texts that are made up bring words of the teacher's vocabulary that a smaller one may not have.
         same_tokens=tokens.same_tokens and not (settings.augment and tokens.kept is not None),
+        remedy=ITS_OWN if tokens.own else WHOLE,
         answers_only=teachers.remote is not None or isinstance(teachers.model, ConditionalMaskedLM),
     )
 

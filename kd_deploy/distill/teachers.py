@@ -67,7 +67,13 @@ class Teachers:
             if self.remote is None:
                 return self._local(inputs, names)
             heard = self.remote.logits(inputs)
-        return Signals(rows={LOGITS: list(heard.logits)}, computed=heard.computed, reused=heard.reused)
+        processes.require_alike(int(heard.answered.sum()), what="the server's answers")
+        return Signals(
+            rows={LOGITS: list(heard.logits)},
+            computed=heard.computed,
+            reused=heard.reused,
+            answered=None if heard.answered.all() else heard.answered,
+        )
 
     def _local(self, inputs: Sequence[TextInput], names: Collection[str]) -> Signals:
         found = teacher_signals(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kd_deploy import progress
+from kd_deploy.distill import processes
 from kd_deploy.distill.layer_map import best_map
 from kd_deploy.distill.likeness import layer_likeness
 from kd_deploy.distill.narrowed import Tokenizing
@@ -181,7 +182,8 @@ def _sources(
     texts = list({one.input for one in data.pieces})
     missing = lacking(teachers.model, teachers.folder, texts, names=inner, max_length=teachers.max_length)
     tokens, new = (sum(len(one) for one in data.encoder.encode_all(some)) for some in (texts, missing))
-    if fits(ground.teacher, names=names, tokens=tokens, new=new, limit_gb=settings.cache_gb, cache=cache_folder()):
+    fit = fits(ground.teacher, names=names, tokens=tokens, new=new, limit_gb=settings.cache_gb, cache=cache_folder())
+    if processes.agreed(fit):  # the free space may be another in each of them
         return names, ()
     progress.say(
         f"the teacher's layers for {tokens} tokens do not fit distill.cache_gb {settings.cache_gb:g} or the free space "
@@ -199,9 +201,10 @@ def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...]
     else:
         signals = teachers.signals([one.input for one in data.pieces], names=names)
     progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
-    if settings.samples.all_count:
-        return replace(data, signals=signals)
-    return counting(replace(data, signals=signals), settings)
+    data = replace(data, signals=signals)
+    if settings.samples.all_count and signals.answered is None:
+        return data
+    return require_rows(counting(data, settings, answered=signals.answered))
 
 
 def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool_] | None = None) -> TrainingData:
@@ -210,10 +213,7 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
     Args:
         data: With signals.
         settings: Whom to trust, and whether labels count.
-        answered: The rows [N] that the teacher was asked about; None: all.
-
-    Raises:
-        RecipeError: No row is left.
+        answered: The rows [N] that the teacher answered; None: all.
     """
     assert data.signals is not None  # noqa: S101 - the caller has just asked
     weights = teacher_weights(data.signals.logits, data.examples, settings.samples, answered=answered)
@@ -221,6 +221,15 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
     labelled = np.arange(len(weights)) < len(data.examples)
     rows = np.flatnonzero((weights > 0) | (labelled & by_label))
     progress.say(f"the teacher counts on {int((weights > 0).sum())} of {len(weights)} texts")
-    if not len(rows):
-        raise RecipeError("distill.samples leaves no text to learn from", hint="lower min_confidence, or raise wrong")
     return replace(data, signals=data.signals, weights=weights.astype(np.float32), rows=rows)
+
+
+def require_rows(data: TrainingData) -> TrainingData:
+    """The same data.
+
+    Raises:
+        RecipeError: No row of it is learned from.
+    """
+    if data.rows is not None and not len(data.rows):
+        raise RecipeError("distill.samples leaves no text to learn from", hint="lower min_confidence, or raise wrong")
+    return data

@@ -76,7 +76,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
     ) -> Tensor:
         """The objective over one batch, each row of an epoch counting alike; not a number stops the training."""
-        self.model.share = self.state.global_step / max(1, self.state.max_steps)
+        self.model.share = self.state.global_step / max(1, self.state.max_steps - 1)  # 1 at the last step
         task: int = inputs.pop(TASK, 0)
         if self._own_words is not None:
             inputs = self._own_words.said(self.model.model, inputs, step=self.state.global_step)
@@ -102,8 +102,10 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # each process holds a part of the gradients
             length: Tensor = super()._clip_grad_norm(model)
-            return length
-        return clip(model.parameters(), largest=self.args.max_grad_norm)
+        else:
+            length = clip(model.parameters(), largest=self.args.max_grad_norm)
+        self._watch.feel(length, step=self.state.global_step + 1)
+        return length
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         # A head that shares its weights with the word vectors would be refused.

@@ -61,13 +61,16 @@ class Vocabulary:
     coverage: Coverage
 
 
-def prune_vocabulary(tokenizer_file: Path, texts: Sequence[TextInput], *, size: int | None) -> Vocabulary:
+def prune_vocabulary(
+    tokenizer_file: Path, texts: Sequence[TextInput], *, size: int | None, pad: int | None = None
+) -> Vocabulary:
     """The part of a tokenizer's vocabulary that a corpus uses most.
 
     Args:
         tokenizer_file: A tokenizer.json with a WordPiece, BPE, Unigram or WordLevel model.
         texts: The corpus; gone through twice.
         size: Entries to keep; None keeps those that the corpus uses, and what must be kept.
+        pad: What fills a batch up, which the file need not name; None: it is among what the file names.
 
     Raises:
         BundleError: The file is not a tokenizer.
@@ -76,7 +79,7 @@ def prune_vocabulary(tokenizer_file: Path, texts: Sequence[TextInput], *, size: 
     """
     document = read_document(tokenizer_file)
     before = Tokenizer.from_str(json.dumps(document))
-    kept = choose_entries(before, count_entries(before, texts), size=size)
+    kept = choose_entries(before, count_entries(before, texts), size=size, pad=pad)
     pruned = prune(document, kept)
     after = Tokenizer.from_str(json.dumps(pruned))
     if any(after.id_to_token(new) != before.id_to_token(int(old)) for new, old in enumerate(kept)):
@@ -104,7 +107,9 @@ def count_entries(tokenizer: Tokenizer, texts: Iterable[TextInput]) -> NDArray[n
     return counts
 
 
-def choose_entries(tokenizer: Tokenizer, counts: NDArray[np.int64], *, size: int | None) -> NDArray[np.int64]:
+def choose_entries(
+    tokenizer: Tokenizer, counts: NDArray[np.int64], *, size: int | None, pad: int | None = None
+) -> NDArray[np.int64]:
     """The ids to keep: what must be kept, then by count, the lower id first among equals.
 
     Kept in any case are special and added tokens, the unknown token, what the post-processor names, and the bytes
@@ -117,18 +122,21 @@ def choose_entries(tokenizer: Tokenizer, counts: NDArray[np.int64], *, size: int
         counts: From `count_entries`, [V].
         size: Entries to keep; all of them where there are no more. Entries without a count come in where the
             corpus uses fewer, and never for None.
+        pad: An id to keep besides, as for `prune_vocabulary`.
 
     Returns:
         Ids, [K], ascending.
 
     Raises:
-        RecipeError: The size is below what must be kept, or the tokenizer has no unknown token.
+        RecipeError: The size is below what must be kept, or the tokenizer has no unknown token, or not this pad.
     """
     document = json.loads(tokenizer.to_str())
     entries = entries_of(document)
+    if pad is not None and pad not in entries:
+        raise RecipeError(f"student.vocabulary: the pad id {pad} is no entry of the tokenizer", hint=WHOLE)
     if size is not None and size >= len(entries):
         return np.array(sorted(entries), dtype=np.int64)
-    kept = required_ids(document, counts)
+    kept = required_ids(document, counts) | ({pad} if pad is not None else set())
     if size is not None and size < len(kept):
         raise RecipeError(
             f"student.vocabulary: {size} entries are too few: special tokens, and the bytes or characters that "

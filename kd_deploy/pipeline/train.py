@@ -4,13 +4,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle, require_place
 from kd_deploy.distill import processes
 from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
-from kd_deploy.errors import RecipeError
+from kd_deploy.errors import BundleError, RecipeError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
@@ -50,7 +51,8 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         teacher: A model to learn from as it is, in place of the recipe's.
     """
     if teacher is not None:
-        recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher)})
+        ways = recipe.teacher.generation if recipe.teacher else None
+        recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
     require_place(output)
     check_recipe(recipe)
     processes.join()
@@ -66,9 +68,17 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
 def _teacher(job: Job) -> Bundle:
     # Kept until the student is there: what is changed about it does not have its teacher fine-tuned again.
     path = job.work / "teacher.bundle"
-    made_before = (path / MANIFEST).is_file()
+    made_before = _whole(path) if (path / MANIFEST).is_file() else None
     processes.wait()  # all processes decide before one of them writes
-    return whole_bundle(path) if made_before else make_teacher(job, path)
+    return made_before or make_teacher(job, path)
+
+
+def _whole(path: Path) -> Bundle | None:
+    try:
+        return whole_bundle(path)
+    except BundleError as error:
+        progress.say(f"teacher: made again ({error})")
+        return None
 
 
 def _job(recipe: Recipe, output: Path) -> Job:

@@ -98,4 +98,9 @@ class Teacher(Section):
                 f"fuse: best_per_class goes by validation alone, and the weight {given.weight:g} of {given.model} "
                 "counts for nothing: leave it out, or the teacher"
             )
+        alone = self.model[0] if isinstance(self.model, tuple) and not self.several else None
+        if alone and alone.weight != 1:
+            raise ValueError(f"the weight {alone.weight:g} of {alone.model} counts for nothing beside no other teacher")
+        if self.fuse != "weights" and not self.several:
+            raise ValueError(f"fuse: {self.fuse} joins the answers of several teachers, and there is one: leave it out")
         return self

@@ -102,6 +102,30 @@ def test_what_cannot_be_asked_in_rounds_is_refused(
         distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 8}, objective=objective)
 
 
+def test_a_round_whose_answers_are_all_unsure_does_not_end_the_others(
+    tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, heard = teachers_module.teacher_signals, list[int]()
+
+    def unsure_at_first(*given: Any, **named: Any) -> Any:
+        heard.append(1)
+        found = plain(*given, **named)
+        rows = found.rows["logits"]
+        return replace(found, rows={"logits": [row * (0 if len(heard) == 1 else 100) for row in rows]})
+
+    monkeypatch.setattr(teachers_module, "teacher_signals", unsure_at_first)
+    sure = {"objective": [{"term": "soft_targets"}], "samples": {"min_confidence": 0.9}}
+
+    made = distilled(tmp_path, bert_bundle, STUDENTS[0], active={"budget": 12, "rounds": 3}, **sure)
+
+    (record,) = made.manifest.training
+    assert [one.asked for one in record.rounds] == [8, 12]
+    assert record.asked == 12
+    heard.clear()
+    with pytest.raises(RecipeError, match="leaves no text to learn from"):
+        distilled(tmp_path / "one", bert_bundle, STUDENTS[0], active={"budget": 4, "rounds": 1}, **sure)
+
+
 def test_what_is_farthest_is_so_from_what_was_asked_and_not_from_what_has_a_label(
     tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:

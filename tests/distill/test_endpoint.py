@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -21,6 +22,7 @@ from kd_deploy.distill.endpoint.answers import what_may_be_kept
 from kd_deploy.distill.endpoint.chat import LETTERS, Candidate, letter_scores
 from kd_deploy.distill.endpoint.http import Connection, retry_after_s
 from kd_deploy.distill.endpoint.oip import label_names
+from kd_deploy.distill.endpoint.teacher import _in_flight
 from kd_deploy.errors import MissingExtraError, RecipeError, TrainingError
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe.endpoint import Endpoint
@@ -465,7 +467,44 @@ def test_a_text_without_a_label_is_alike_for_all_and_not_kept(ask: Ask) -> None:
     np.testing.assert_allclose(found.logits[1], np.log([1 / 3] * 3), rtol=1e-6)
     assert len(ask.on_disk()) == 2
     assert heard.said == ["1 of 3 texts got no label from the teacher"]
+    assert found.answered.tolist() == [True, False, True]
     assert ask.chat(*TEXTS[:3]).computed == 1
+
+
+def test_a_further_process_finds_what_the_first_kept_and_asks_nobody(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask.about(*TEXTS[:2])
+    ask.server.asked.clear()
+    monkeypatch.setenv("RANK", "1")
+
+    found = ask.about(*TEXTS[:3])
+
+    assert found.answered.tolist() == [True, True, False]
+    assert ask.server.asked == []
+
+
+class AtOnce:
+    """A pool whose work is done when it is handed over."""
+
+    def submit(self, ask: Callable[[str], str], batch: str) -> Future[str]:
+        done: Future[str] = Future()
+        try:
+            done.set_result(ask(batch))
+        except TrainingError as error:
+            done.set_exception(error)
+        return done
+
+
+def test_what_came_beside_a_fault_is_given_before_it_is_raised() -> None:
+    def ask(batch: str) -> str:
+        if batch == "bad":
+            raise TrainingError("refused")
+        return batch
+
+    answers = _in_flight(AtOnce(), ask, ["a", "bad", "b", "c"], most=3)  # type: ignore[arg-type]
+
+    assert {str(next(answers)), str(next(answers))} == {"a", "b"}
+    with pytest.raises(TrainingError, match="refused"):
+        next(answers)
 
 
 def test_a_chat_that_never_names_a_label_is_stopped_early(ask: Ask) -> None:

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AlbertConfig, BertConfig, DebertaV2Config, DistilBertConfig, ModernBertConfig, T5Config
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    GPT2Config,
+    ModernBertConfig,
+    T5Config,
+)
 
 from kd_deploy.distill.check import check_recipe
 from kd_deploy.distill.expected import blank, shape_from
@@ -38,6 +46,18 @@ def test_attention_that_can_be_read_has_its_heads(config: Any) -> None:
 @pytest.mark.parametrize("config", HIDDEN_FROM_US, ids=lambda one: one.model_type)
 def test_attention_that_cannot_be_read_has_none(config: Any) -> None:
     assert heads(config) is None
+
+
+@pytest.mark.parametrize("config", [*READABLE, *HIDDEN_FROM_US[:3]], ids=lambda one: one.model_type)
+def test_the_first_token_of_an_encoder_stands_for_the_text(config: Any) -> None:
+    assert shape_from(config, task="text-classification", terms=SOFT).first_token
+
+
+@pytest.mark.parametrize(
+    "config", [GPT2Config(n_layer=2), T5Config(d_model=32, num_layers=2), BertConfig(**SIZES, is_decoder=True)], ids=str
+)
+def test_the_first_token_of_a_decoder_has_seen_nothing(config: Any) -> None:
+    assert not shape_from(config, task="text-classification", terms=SOFT).first_token
 
 
 def test_to_ask_leaves_the_config_and_the_dice_alone() -> None:
@@ -116,6 +136,16 @@ def test_two_passes_without_dropout_are_refused_before_training(checkpoint: Path
     ):
         check_recipe(recipe(checkpoint, "soft_targets", student=student | {"dropout": 0}, distill={"r_drop": 1.0}))
     check_recipe(recipe(checkpoint, "soft_targets", distill=asking))
+
+
+def test_the_dropout_of_adapters_is_gone_before_questions_are_chosen(checkpoint: Path) -> None:
+    student = {"architecture": "transformer", "layers": 2, "dropout": 0}
+    adapted = {"adapter": {"dropout": 0.1}}
+
+    asking = {"active": {"strategy": "disagreement", "budget": 20}}
+    with pytest.raises(RecipeError, match="disagreement is between two passes with dropout"):
+        check_recipe(recipe(checkpoint, "soft_targets", student=student, distill=adapted | asking))
+    check_recipe(recipe(checkpoint, "soft_targets", student=student, distill=adapted | {"r_drop": 1.0}))
 
 
 def test_classes_that_are_compared_over_a_batch_go_with_no_weights_of_texts(checkpoint: Path) -> None:

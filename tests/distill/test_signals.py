@@ -74,6 +74,33 @@ def test_signals_are_computed_once_and_then_reused(ask: Asked) -> None:
     np.testing.assert_array_equal(first.logits, again.logits)
 
 
+def test_a_place_that_cannot_be_written_is_told_as_that_of_the_cache(ask: Asked) -> None:
+    (ask.cache / "signals").write_text("in the way")
+
+    with pytest.raises(UsageError, match="cannot write") as caught:
+        ask.about(*TEXTS)
+    assert "$KD_DEPLOY_CACHE" in caught.value.hint
+
+
+def test_a_further_process_that_does_not_find_what_the_first_kept_is_told(
+    ask: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+
+    with pytest.raises(UsageError, match=r"process 1 does not find in .*logits what the first one kept"):
+        ask.about(*TEXTS)
+
+
+def test_a_file_that_changed_is_hashed_again(ask: Asked) -> None:
+    first = ask.about(*TEXTS).logits
+    (segment,) = segments(ask.cache)
+    values = np.load(segment / "values.npy")
+    np.save(segment / "values.npy", values + 1)
+
+    np.testing.assert_array_equal(ask.about(*TEXTS).logits, first)
+    assert sum(ask.rows) == 8
+
+
 def test_a_row_is_found_by_its_text_not_by_its_place(ask: Asked) -> None:
     first = ask.about(*TEXTS).logits
 

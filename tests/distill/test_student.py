@@ -212,8 +212,9 @@ def test_a_start_with_a_tokenizer_of_its_own_keeps_it(tmp_path: Path, bert_bundl
     vocabulary = open_encoder(made.path, max_length=8).tokenizer.get_vocab()
     assert vocabulary == open_encoder(start, max_length=8).tokenizer.get_vocab()
     assert vocabulary != open_encoder(bert_bundle.path, max_length=8).tokenizer.get_vocab()
-    with pytest.raises(RecipeError, match="the term hidden compares token by token"):
+    with pytest.raises(RecipeError, match="the term hidden compares token by token") as caught:
         distill_student(job(tmp_path / "other", SHARED | GENERAL, student=student), bert_bundle, tmp_path / "not")
+    assert caught.value.hint.startswith("let the student start from this teacher")
 
 
 def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:

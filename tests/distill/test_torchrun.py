@@ -86,14 +86,45 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     (folder / "watched.py").write_text(WATCHED, encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["watched.py", str(folder), "distill", "recipe.yaml", "--output", "student"]
-    place = {"KD_DEPLOY_CACHE": str(folder / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])}
-    threads = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | place | threads, capture_output=True, text=True, check=False, timeout=300
-    )
+    done = in_two(folder, "watched.py", str(folder), "distill", "recipe.yaml", "--output", "student")
     return Ran(done=done, folder=folder, recipe=recipe)
+
+
+def in_two(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """What two processes of a launcher come to."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    place = {"KD_DEPLOY_CACHE": str(folder / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | place | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(
+        [*launcher, *command], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+AGREED = """
+from kd_deploy.distill import processes
+from kd_deploy.errors import UsageError
+
+processes.join()
+with processes.first_ahead():
+    pass
+processes.require_alike(3, what="the answers")
+print(processes.rank(), processes.agreed(processes.is_first()), flush=True)
+try:
+    processes.require_alike(3 - processes.rank(), what="the answers")
+except UsageError as error:
+    print(error, flush=True)
+processes.wait()
+"""
+
+
+def test_what_the_first_process_says_holds_for_all(tmp_path: Path) -> None:
+    (tmp_path / "agreed.py").write_text(AGREED, encoding="utf-8")
+
+    done = in_two(tmp_path, "agreed.py")
+
+    assert done.returncode == 0, done.stderr
+    told = ["0 True", "1 True", "process 1 does not find all of the answers that the first one has kept"]
+    assert sorted(done.stdout.splitlines()) == told
 
 
 def test_two_processes_write_one_whole_bundle(ran: Ran) -> None:

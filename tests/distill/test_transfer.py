@@ -14,6 +14,8 @@ from kd_deploy.distill.learner import Learner
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.objectives.labels import hard_label_loss
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
+from kd_deploy.distill.signals import Signals
+from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching, prepare, untaught
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.transfer import teacher_weights
@@ -209,6 +211,24 @@ def test_a_text_the_teacher_does_not_count_on_does_not_move_the_student(checkpoi
 def test_limits_that_leave_nothing_are_refused(checkpoint: Path) -> None:
     with pytest.raises(RecipeError, match="leaves no text"):
         taught(checkpoint, objective=[{"term": "soft_targets"}], samples={"min_confidence": 1.0})
+
+
+def test_texts_to_which_the_teacher_has_no_answer_teach_by_their_labels_alone(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, silent = Teachers.signals, [0, len(EXAMPLES)]  # one with a label, one without
+
+    def half_deaf(*given: Any, **named: Any) -> Signals:
+        found = plain(*given, **named)
+        return replace(found, answered=~np.isin(np.arange(len(found.logits)), silent))
+
+    monkeypatch.setattr(Teachers, "signals", half_deaf)
+    data = taught(checkpoint).data
+
+    assert data.weights is not None
+    assert np.flatnonzero(data.weights == 0).tolist() == silent
+    assert data.rows is not None
+    assert sorted({*range(len(data.inputs))} - {*data.rows.tolist()}) == silent[1:]
 
 
 def test_a_tokenizer_without_a_mask_is_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:

@@ -219,6 +219,17 @@ def test_what_the_post_processor_and_the_padding_name_is_kept() -> None:
     assert names(tokenizer, kept) == [UNKNOWN, "[CLS]", "[SEP]", "[PAD]", "[END]"]
 
 
+def test_a_pad_that_the_file_does_not_name_is_kept_where_it_is_told() -> None:
+    tokenizer = words("a", "b", "[PAD]")
+    pad = tokenizer.token_to_id("[PAD]")
+
+    assert names(tokenizer, choose_entries(tokenizer, counts_of(tokenizer, a=1), size=None)) == [UNKNOWN, "a"]
+    kept = choose_entries(tokenizer, counts_of(tokenizer, a=1), size=None, pad=pad)
+    assert names(tokenizer, kept) == [UNKNOWN, "a", "[PAD]"]
+    with pytest.raises(RecipeError, match="the pad id 99 is no entry of the tokenizer"):
+        choose_entries(tokenizer, counts_of(tokenizer), size=None, pad=99)
+
+
 @pytest.mark.parametrize("make", [wordpiece, suffixed, prefixed, unigram])
 def test_a_rare_word_falls_into_characters(make: Callable[[], Tokenizer]) -> None:
     tokenizer = make()

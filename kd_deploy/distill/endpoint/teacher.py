@@ -4,8 +4,9 @@ How requests are sent stands in `http`, what they hold in `oip` and `chat`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -37,10 +38,12 @@ Rows = Mapping[bytes, NDArray[np.float32]]
 class RemoteAnswers:
     """What a teacher on a server said: logits [N, C], or log-probabilities, which serve as such.
 
-    `computed` and `reused` count different texts.
+    `answered` [N] says of which inputs it named a label; those of the others are alike for all. `computed` and `reused`
+    count different texts.
     """
 
     logits: NDArray[np.float32]
+    answered: NDArray[np.bool_]
     computed: int
     reused: int
 
@@ -79,7 +82,8 @@ class RemoteTeacher:
         """The answer to every input, from the cache where it has them.
 
         What comes is written every 500 texts and when the work breaks off, so that the next run asks for the rest.
-        A text to which a chat model names no label is held for every label alike, and asked again by the next run.
+        A text to which a chat model names no label is asked again by the next run. Of several processes the first one
+        asks, and the others find what it kept.
 
         Args:
             inputs: Texts or pairs, in any order; duplicates are asked once.
@@ -93,13 +97,14 @@ class RemoteTeacher:
         keys = [key_of(one) for one in inputs]
         texts = dict(zip(keys, inputs, strict=True))
         missing = {key: text for key, text in texts.items() if key not in self._cache}
-        if missing:
+        if missing and processes.is_first():
             self._ask(missing, reused=len(texts) - len(missing))
         classes = len(self._labels)
         alike = np.full(classes, -np.log(classes), dtype=np.float32)
         rows = [self._cache[key][0] if key in self._cache else alike for key in keys]
         return RemoteAnswers(
             logits=np.array(rows, dtype=np.float32).reshape(-1, classes),
+            answered=np.array([key in self._cache for key in keys], dtype=bool),
             computed=len(missing),
             reused=len(texts) - len(missing),
         )
@@ -191,13 +196,22 @@ def _batches(texts: Mapping[bytes, TextInput], *, size: int) -> list[list[bytes]
 def _in_flight(
     pool: ThreadPoolExecutor, ask: Callable[[Sequence[bytes]], Rows], batches: Iterable[Sequence[bytes]], *, most: int
 ) -> Iterator[Rows]:
-    """Answers in the order in which they come, with `most` batches handed to the pool at a time."""
+    """Answers in the order in which they come, with `most` batches handed to the pool at a time.
+
+    Where one of them fails, the others that have come are given before its error is raised: each may have been paid.
+    """
     waiting: set[Future[Rows]] = set()
-    for batch in batches:
-        waiting.add(pool.submit(ask, batch))
-        if len(waiting) >= most:
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
+    left = iter(batches)
+    while True:
+        waiting |= {pool.submit(ask, batch) for batch in islice(left, most - len(waiting))}
+        if not waiting:
+            return
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        failed = [future for future in done if future.exception()]
+        if failed:
+            done |= {future for future in waiting if future.done()}
+        for future in done:
+            if not future.exception():
                 yield future.result()
-    for future in as_completed(waiting):
-        yield future.result()
+        if failed:
+            failed[0].result()

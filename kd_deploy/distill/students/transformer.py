@@ -1,8 +1,8 @@
 """The transformer student: the teacher's family with fewer layers or other widths."""
 
 import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +88,14 @@ def keep_kinds(config: "PreTrainedConfig", *, places: Sequence[int], depth: int)
         value = getattr(config, name, None)
         if isinstance(value, list) and len(value) == depth:
             setattr(config, name, [value[place] for place in places if place < depth])
+
+
+def sees_ahead(config: Mapping[str, Any]) -> bool:
+    """Whether a config is of an encoder, whose tokens look at those behind them too, and whose first stands for all."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    is_decoder = config.get("is_decoder") or config.get("is_encoder_decoder")
+    return not is_decoder and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
 def spread(count: int, *, over: int) -> tuple[int, ...]:

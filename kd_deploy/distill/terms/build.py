@@ -43,7 +43,7 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
         raise unfit(
             term,
             "compares token by token, and the student cuts texts into other tokens than the teacher",
-            hint="set student.vocabulary to full, or use a term over logits or whole texts",
+            hint=f"{ground.remedy}, or use a term over logits or whole texts",
         )
     if isinstance(term, recipe.PerExample) and term.focus != "all" and ground.answers != "classes":
         raise unfit(
@@ -55,7 +55,7 @@ def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:
         raise unfit(
             term,
             "compares answers about tokens, and the student cuts texts into other tokens than the teacher",
-            hint="set student.vocabulary to full; a student that writes can learn by distill.sequences and hard_labels",
+            hint=f"{ground.remedy}; a student that writes can learn by distill.sequences and hard_labels",
         )
     if ground.answers_only and set(ready.teacher) - set(LOGITS):
         raise unfit(term, "looks into the teacher, and this one shows its answers alone", hint="use terms over logits")

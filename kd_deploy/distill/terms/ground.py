@@ -15,6 +15,7 @@ from kd_deploy.recipe import objective as recipe
 from kd_deploy.tasks.task import Answers, Level
 
 LOGITS = ("logits",)
+WHOLE, ITS_OWN = "set student.vocabulary to full", "let the student start from this teacher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +23,8 @@ class Ground:
     """The two models, what is decided and how it is answered; `classes` is None where it is not known yet.
 
     `auto` is the layer map by likeness, where one was measured; `same_tokens` says whether both models cut
-    a text into the same tokens, `answers_only` that the teacher shows no layers, as one on a server, or
-    one that fills in what the student writes.
+    a text into the same tokens, and `remedy` what would make them, if they do not; `answers_only` that the teacher
+    shows no layers, as one on a server, or one that fills in what the student writes.
     """
 
     student: Shape
@@ -34,6 +35,7 @@ class Ground:
     classes: int | None = None
     auto: LayerMap | None = None
     same_tokens: bool = True
+    remedy: str = WHOLE
     answers_only: bool = False
 
     def pairs(self, term: recipe.AnyTerm, layers: recipe.LayerMap) -> LayerMap:

@@ -39,10 +39,12 @@ def cls(term: recipe.Cls, ground: Ground) -> Term:
     """Normalised states of the first token.
 
     Raises:
-        RecipeError: The widths differ, or the student has no first token to speak of.
+        RecipeError: The widths differ, or one of the models has no first token that stands for a text.
     """
-    if ground.student.heads is None:
-        raise unfit(term, f"needs the state of a first token, and a {ground.student.name} has none", hint="use hidden")
+    without = next((one for one in (ground.student, ground.teacher) if not one.first_token), None)
+    if without:
+        why = f"needs a first token that stands for the text, and a {without.name} has none"
+        raise unfit(term, why, hint="use hidden")
     if ground.student.width != ground.teacher.width:
         raise unfit(
             term,

@@ -1,6 +1,7 @@
 """The weighted sum, and terms fitted to two models: what they compare, what they learn, what they refuse."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ TEACHER = torch.tensor([[1.0, 0.0, 0.0], [2.0, 1.0, -1.0], [0.5, 2.0, 0.0], [0.0
 IDS = torch.tensor([2, 1, 1, 0])
 INDICATOR = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]])
-NARROW = Shape(name="narrow", depth=2, width=8, embedding_width=8, heads=2)
-WIDE = Shape(name="wide", depth=4, width=12, embedding_width=12, heads=2)
-DEEP = Shape(name="deep", depth=4, width=8, embedding_width=8, heads=2)  # as wide as the student, as cls asks for
+NARROW = Shape(name="narrow", depth=2, width=8, embedding_width=8, heads=2, first_token=True)
+WIDE = Shape(name="wide", depth=4, width=12, embedding_width=12, heads=2, first_token=True)
+DEEP = replace(NARROW, name="deep", depth=4)  # as wide as the student, as cls asks for
 LSTM = Shape(name="Bilstm", depth=1, width=6, embedding_width=5, heads=None)
 BAG = Shape(name="Static", depth=0, width=0, embedding_width=5, heads=None)
 
@@ -200,7 +201,7 @@ def test_equal_widths_need_no_projection() -> None:
     [
         ({"term": "attention_mse"}, LSTM, "term attention_mse reads attention, and that of a Bilstm cannot be read"),
         ({"term": "relations"}, LSTM, "term relations reads attention"),
-        ({"term": "cls"}, LSTM, "needs the state of a first token"),
+        ({"term": "cls"}, LSTM, "needs a first token that stands for the text, and a Bilstm has none"),
         ({"term": "hidden"}, BAG, "compares layers, and a Static has none"),
         ({"term": "similarity_matrix"}, BAG, "compares layers, and a Static has none"),
         ({"term": "hidden", "layers": [[2, 0]]}, NARROW, "2"),
@@ -233,8 +234,16 @@ def test_other_tokens_allow_terms_over_logits_alone() -> None:
     apart = ground(same_tokens=False)
 
     build_objective(terms_of({"term": "soft_targets"}, {"term": "logit_mse"}), apart)
-    with pytest.raises(RecipeError, match="term hidden compares token by token"):
+    with pytest.raises(RecipeError, match="term hidden compares token by token") as caught:
         build_objective(terms_of({"term": "hidden"}), apart)
+    assert caught.value.hint.startswith("set student.vocabulary to full, or use a term over logits")
+
+
+def test_a_teacher_without_a_first_token_is_named() -> None:
+    of_one_width = replace(LSTM, width=NARROW.width)
+
+    with pytest.raises(RecipeError, match="and a Bilstm has none"):
+        build_objective(terms_of({"term": "cls"}), ground(teacher=of_one_width))
 
 
 @pytest.mark.parametrize("several", [True, False])

@@ -1,0 +1,59 @@
+"""`kd-deploy distill` on its own: the teacher that it makes is kept, and made again where it was damaged."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kd_deploy.pipeline import train
+from kd_deploy.progress import reporting_to
+from kd_deploy.recipe import Recipe
+from tests import tiny
+from tests.heard import Heard
+
+
+class BrokenOffError(Exception):
+    """Somebody pressed Ctrl-C."""
+
+
+def recipe(folder: Path, checkpoint: Path) -> Recipe:
+    rows = tiny.single_label(24, seed=1)
+    lines = [
+        json.dumps({"text": text, "label": rows.labels.names[target]})
+        for text, (target,) in zip(rows.inputs, rows.targets, strict=True)
+    ]
+    (folder / "train.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return Recipe.of(
+        {
+            "version": 1,
+            "task": "text-classification",
+            "data": {"train": str(folder / "train.jsonl"), "max_length": tiny.MAX_LENGTH},
+            "teacher": {"model": str(checkpoint), "finetune": {"epochs": 1}},
+            "student": {"architecture": "bilstm", "hidden_size": 8},
+        }
+    )
+
+
+def test_a_kept_teacher_is_taken_up_and_a_damaged_one_made_again(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: Any, **__: Any) -> None:
+        raise BrokenOffError
+
+    monkeypatch.setattr(train, "distill_student", broken_off)
+    asked, made = recipe(tmp_path, checkpoint), list[str]()
+    plain = train.make_teacher
+    monkeypatch.setattr(train, "make_teacher", lambda *given: made.append("") or plain(*given))
+
+    def once() -> list[str]:
+        with pytest.raises(BrokenOffError), reporting_to(heard := Heard()):
+            train.distill(asked, tmp_path / "student")
+        return [one for one in heard.said if one.startswith("teacher: made again")]
+
+    assert (once(), len(made)) == ([], 1)
+    assert (once(), len(made)) == ([], 1)
+    (config,) = tmp_path.glob(".student.training/*/teacher.bundle/config.json")
+    config.write_text("{}", encoding="utf-8")
+    assert (len(once()), len(made)) == (1, 2)
+    assert (once(), len(made)) == ([], 2)
