@@ -137,7 +137,10 @@ TERMS_OF_RECIPES = {kind.model_fields["term"].annotation.__args__[0]: kind for k
 def ground_of(task: str) -> Ground:
     """Two transformers of the usual kind for a task."""
     heads = None if task in fitting.WRITING else 12  # no attention can be read of those that write
-    student, teacher = (Shape(name="model", depth=n, width=384, embedding_width=384, heads=heads) for n in (3, 6))
+    student, teacher = (
+        Shape(name="model", depth=n, width=384, embedding_width=384, heads=heads, first_token=heads is not None)
+        for n in (3, 6)
+    )
     return Ground(student=student, teacher=teacher, level=TASKS[task].LEVEL, answers=TASKS[task].ANSWERS)
 
 

@@ -121,6 +121,11 @@ def test_an_objective_without_weight_is_refused(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("version: 1\n  task: [", "recipe.yaml:2 is not valid YAML"),
+        ("version: 1\ntask: 2024-13-45", "recipe.yaml holds a value that cannot be read: month must be in 1..12"),
+        (f"version: {'1' * 5000}", "recipe.yaml holds a value that cannot be read"),
+        (f"version: {'[' * 2000}", "recipe.yaml holds a value that cannot be read"),
+        ("version: 1\ntask: &a [*a]", "task"),
+        ("data: {max_length: 1" + "0" * 30 + "}", "data.max_length"),
         ("", "holds no sections"),
         ("- version", "holds no sections"),
         ("just words", "holds no sections"),
@@ -180,6 +185,7 @@ def test_a_whole_entry_of_a_list_can_be_replaced(tmp_path: Path) -> None:
         ("version.a.b=1", "lies inside a plain value"),
         ("version.a=1", "lies inside a plain value"),
         ("distill.epochs=[", "not valid YAML"),
+        ("distill.seed=2024-13-45", "not valid YAML"),
     ],
 )
 def test_an_override_that_cannot_be_applied_is_named(tmp_path: Path, override: str, expected: str) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 POOLER = "pooler."  # a layer over the first token that vectors of sentences are not made with
 OF_HEADS = ("head", "classifier", "pair", "bigrams")  # what our own students have above the words and their states
-UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
+UNLOADABLE = (OSError, LookupError, ValueError, TypeError, RuntimeError, AssertionError, SafetensorError)
 
 
 def find_model(reference: str) -> Path:

@@ -10,8 +10,10 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -92,10 +94,9 @@ class SignalCache:
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
         ends = np.cumsum(lengths, dtype=np.int64)
         with _told(), staged(self._folder / f"segment-{name}") as aside:
-            np.save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
-            np.save(aside / "ends.npy", ends)
-            shape = (int(ends[-1]), width)
-            values = np.lib.format.open_memmap(aside / "values.npy", mode="w+", dtype=dtype, shape=shape)
+            _save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
+            _save(aside / "ends.npy", ends)
+            values = _mapped(aside / "values.npy", shape=(int(ends[-1]), width), dtype=dtype)
             yield _cut(values, ends)
             values.flush()
             record = {part: sha256_file(aside / part) for part in PARTS}
@@ -107,6 +108,19 @@ class SignalCache:
         ends = np.load(segment / "ends.npy", allow_pickle=False)
         values = np.load(segment / "values.npy", mmap_mode="r", allow_pickle=False)
         self._rows |= dict(zip((key.tobytes() for key in keys), _cut(values, ends), strict=True))
+
+
+def _save(path: Path, values: NDArray[np.generic]) -> None:
+    with path.open("wb") as stream:  # np.save on a path says of a full disk how many bytes are missing, and not where
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(values))
+        stream.write(values.tobytes())
+
+
+def _mapped(path: Path, *, shape: tuple[int, int], dtype: DTypeLike) -> np.memmap[Any, Any]:
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as stream:  # a map of a file with holes ends the process where the disk is full
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return values
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kd_deploy import progress
-from kd_deploy.distill.observe import Shape, Signal, observe
+from kd_deploy.distill.observe import Signal, observe
 from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
 from kd_deploy.distill.signal_cache import HOME, SignalCache, blocks, key_of, name_of, place_for
@@ -22,6 +21,7 @@ from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
+from kd_deploy.errors import TrainingError
 from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
@@ -29,7 +29,6 @@ from kd_deploy.tasks.task import NO_DECISION
 CONFIG, GENERATION_CONFIG = "config.json", "generation_config.json"
 VERSION = 2
 LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are of these alone, and of the rest
-SPARE_SHARE = 0.8  # of the free space: the rest is for checkpoints and bundles
 
 
 def cache_folder() -> Path:
@@ -149,18 +148,6 @@ def lacking(
     return [one for one in inputs if any(key_of(one) not in cache for cache in caches)]
 
 
-def fits(shape: Shape, *, names: Collection[str], tokens: int, new: int, limit_gb: float, cache: Path) -> bool:
-    """Whether the signals of so many tokens, so many of them new, stay within the limit and the disk's free space."""
-    per_token = sum(_width(name, shape) for name in names if name != LOGITS) * np.dtype(np.float16).itemsize
-    return room_for(tokens * per_token, new=new * per_token, limit_gb=limit_gb, cache=cache)
-
-
-def room_for(size: int, *, new: int, limit_gb: float, cache: Path) -> bool:
-    """Whether so many bytes stay within the limit, and those that are new within the disk's free space."""
-    nearest = next(path for path in (cache, *cache.parents) if path.exists())
-    return size <= limit_gb * 1e9 and new <= SPARE_SHARE * shutil.disk_usage(nearest).free
-
-
 def fingerprint(checkpoint: Path, *, max_length: int, number_format: str) -> str:
     """What `settings_of` says, as a name."""
     return name_of(settings_of(checkpoint, max_length=max_length, number_format=number_format))
@@ -213,11 +200,19 @@ def _keep(
     lengths: Sequence[int],
     caches: Mapping[str, SignalCache],
 ) -> None:
-    """Write what was said, batch by batch, of texts of so many tokens."""
+    """Write what was said, batch by batch, of texts of so many tokens.
+
+    Raises:
+        TrainingError: It was no number.
+    """
     with contextlib.ExitStack() as files:
         rows: dict[str, list[NDArray[np.generic]]] = {}
         for batch, signal in signals:
             for name, values in signal.items():
+                if values.isnan().any():
+                    raise TrainingError(
+                        f"the teacher shows {name} that are no numbers", hint="check its weights, or train it again"
+                    )
                 if name not in rows:
                     of_texts = values.dim() == 2  # noqa: PLR2004 - [B, C]
                     writing = caches[name].writing(
@@ -246,7 +241,3 @@ def rounded(name: str, values: Tensor) -> Tensor:
         return values.float()
     most = torch.finfo(torch.float16).max  # the sums that some models add layer after layer go beyond it
     return values.clamp(-most, most).to(torch.float16)
-
-
-def _width(name: str, shape: Shape) -> int:
-    return shape.embedding_width if name == "embedding" else shape.width

@@ -4,14 +4,15 @@ from kd_deploy.distill.signals import LOGITS
 from kd_deploy.distill.terms import Objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
-from kd_deploy.recipe.objective import AnyTerm, PerExample, Relational, Structure
+from kd_deploy.recipe.objective import AngleRelations, AnyTerm, PerExample, Relational, Structure
 
 
 def check_stage(settings: Distill, objective: Objective) -> None:
     """Refuse what a stage asks for and its terms cannot give.
 
     Raises:
-        RecipeError: `patience`, `samples` or `active` beside terms that leave them nothing to go by.
+        RecipeError: `patience`, `samples` or `active` beside terms that leave them nothing to go by, and batches in
+            which a term has nothing to compare.
     """
     if settings.patience and not objective.answers:
         raise RecipeError(
@@ -23,6 +24,12 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         raise RecipeError(
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
             hint="leave focus out, and use soft_targets",
+        )
+    few = next((term for term in settings.objective if settings.batch_size < _least_texts(term)), None)
+    if few:
+        raise RecipeError(
+            f"distill.batch_size {settings.batch_size} is too small for {few.term}, which compares texts of a batch",
+            hint=f"set it to {_least_texts(few)} at least, better to 32",
         )
     between = next((term for term in settings.objective if _is_between(term)), None)
     if between and not settings.samples.all_count:
@@ -40,6 +47,10 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         )
     if settings.active and not objective.teacher_names:
         raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
+
+
+def _least_texts(term: AnyTerm) -> int:
+    return 3 if isinstance(term, AngleRelations) else 2 if isinstance(term, Structure) else 1
 
 
 def _is_between(term: AnyTerm) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
@@ -12,6 +13,7 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.asking import ask_in_rounds
 from kd_deploy.distill.bundling import Outcome
 from kd_deploy.distill.job import Job
+from kd_deploy.distill.memory import enough_memory
 from kd_deploy.distill.narrowed import seen_from, tokenizing
 from kd_deploy.distill.opening import open_predictor
 from kd_deploy.distill.sequences import with_sequences
@@ -59,13 +61,14 @@ def distill_student(
     job = _answered(job, teacher)
     subjects = _subjects(job, {MAIN: teacher, **(further or {})}, control=control)
     main = subjects[MAIN]
-    student = build_student(
-        job.recipe.student,
-        teacher=main.teachers.model,
-        teacher_folder=teacher.path,
-        labels=joint_labels(job.heads),
-        seed=job.recipe.stages[0].seed,
-    )
+    with enough_memory("the student", hint="choose smaller sizes in the section student"):
+        student = build_student(
+            job.recipe.student,
+            teacher=main.teachers.model,
+            teacher_folder=teacher.path,
+            labels=joint_labels(job.heads),
+            seed=job.recipe.stages[0].seed,
+        )
     require_comparable(student, main)
     if main.tokens.kept is not None:
         student = with_entries(student, main.tokens.kept)
@@ -73,9 +76,9 @@ def distill_student(
         with speaking_of(name):
             require_fitting(student, one, () if control else job.recipe.stages)
     recipe = job.recipe
-    rate = usual_rate(recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
+    rate = partial(usual_rate, recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
-        stage if stage.learning_rate else stage.model_copy(update={"learning_rate": rate})
+        stage.model_copy(update={"learning_rate": stage.learning_rate or rate(adapted=stage.adapter is not None)})
         for stage in job.recipe.stages
     )
     passed = _on_labels(job, student, subjects, stages) if control else _through_stages(job, student, subjects, stages)

@@ -178,7 +178,7 @@ def _heard(voice: Voice, inputs: Sequence[TextInput], *, max_length: int) -> Sig
 
 def _columns(folder: Path, labels: LabelSpace, *, name: str) -> tuple[int, ...]:
     own = labels_of(folder)
-    if own is None:
+    if own is None or own.task != labels.task:
         raise DataError(f"the teacher {name} has no head for {labels.task}", hint="kd-deploy finetune gives it one")
     if set(own.names) != set(labels.names) or own.problem_type != labels.problem_type:
         raise DataError(

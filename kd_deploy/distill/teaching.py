@@ -14,8 +14,9 @@ from kd_deploy.distill.likeness import layer_likeness
 from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.precision import choose_format
+from kd_deploy.distill.room import fits
 from kd_deploy.distill.rows import TrainingData
-from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, fits, lacking
+from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, lacking
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.subject import ground_of
 from kd_deploy.distill.teachers import Teachers

@@ -19,9 +19,10 @@ from kd_deploy.distill import processes
 from kd_deploy.distill.objectives.likeliest import likeliest
 from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format, usual_device
+from kd_deploy.distill.room import room_for
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.signal_cache import SignalCache, blocks, key_of
-from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of, room_for
+from kd_deploy.distill.signals import ENTRIES, LOGITS, LiveTeacher, Signals, cache_folder, place_of
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.errors import RecipeError
 from kd_deploy.tasks.encoding import Encoder, batches_by_length

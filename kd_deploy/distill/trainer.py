@@ -17,7 +17,8 @@ from kd_deploy.distill.bar import Bar
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import TEACHER, Learner
 from kd_deploy.distill.lessons import Lesson, batches_of, flattened, metric_of
-from kd_deploy.distill.loss_watch import LossWatch
+from kd_deploy.distill.loss_watch import LossWatch, require_numbers
+from kd_deploy.distill.memory import enough_memory
 from kd_deploy.distill.on_policy import OwnWords
 from kd_deploy.distill.ordering import EpochOrder
 from kd_deploy.distill.precision import Format
@@ -38,6 +39,8 @@ from kd_deploy.distill.word_table import TableAdamW, clip, word_table
 from kd_deploy.recipe import Distill, Training
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import task_of
+
+SMALLER = "lower batch_size and raise gradient_accumulation, or bound the tokens of a batch by batch_tokens"
 
 
 class DistillTrainer(Trainer):  # type: ignore[misc]
@@ -114,6 +117,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
         self._watch.look()  # the checkpoint of this epoch is written next
+        require_numbers(self.model, step=self.state.global_step)
         # Numbers would be rounded to a few values, and their order lost.
         by_class = all(
             task_of(lesson.validation.examples.labels).ANSWERS == "classes" for lesson in self._lessons.values()
@@ -210,7 +214,7 @@ def train_together(
             ],
         )
         newest = newest_checkpoint(work, steps=steps)
-        with followed(trainer, name=description, logs=logs):
+        with followed(trainer, name=description, logs=logs), enough_memory(f"{description}: a batch", hint=SMALLER):
             trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     if adapters:
         merged(adapters)

@@ -11,7 +11,7 @@ from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
-from kd_deploy.errors import BundleError, RecipeError
+from kd_deploy.errors import BundleError, RecipeError, UsageError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import fingerprint, whole_bundle
@@ -34,6 +34,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
     require_place(output)
+    require_apart(output, recipe)
     processes.join()
     with locked(output):
         job = _of_teacher(_job(recipe.model_copy(update={"tasks": {}}), output), output)
@@ -54,6 +55,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
     require_place(output)
+    require_apart(output, recipe)
     check_recipe(recipe)
     processes.join()
     with locked(output):
@@ -63,6 +65,23 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(output)
     return made
+
+
+def require_apart(output: Path, recipe: Recipe) -> None:
+    """Refuse to write over a model that is read.
+
+    Raises:
+        UsageError: The output is a teacher, or what the student starts from, or a folder around it.
+    """
+    teachers = [one for one in (recipe.teacher, *(task.teacher for task in recipe.tasks.values())) if one]
+    read = [name for one in teachers for name in (one.first, *(voice.model for voice in one.several)) if name]
+    start = recipe.student.init
+    place = output.resolve()
+    for name in (*read, *((start,) if start not in ("teacher", "random") else ())):
+        if place in (found := Path(name).resolve(), *found.parents) and found.is_dir():
+            raise UsageError(
+                f"{output} would be written over, and the recipe reads the model {name}", hint="choose another --output"
+            )
 
 
 def _teacher(job: Job) -> Bundle:

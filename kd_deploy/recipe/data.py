@@ -7,6 +7,8 @@ from pydantic import Field, Tag, field_validator, model_validator
 from kd_deploy.numbers import Float, Int
 from kd_deploy.recipe.section import PositiveInt, Section, Seed, told_by
 
+MOST_TOKENS = 10_000_000
+
 
 class Unlabeled(Section):
     """Texts without labels in a column of their own name."""
@@ -74,6 +76,6 @@ class TaskData(Section):
 class Data(TaskData):
     """The rows of the main task, and what holds for all."""
 
-    max_length: Annotated[Int, Field(ge=4)] = Field(
+    max_length: Annotated[Int, Field(ge=4, le=MOST_TOKENS)] = Field(
         128, description="Tokens; longer inputs are cut, or read in overlapping pieces where the task is about tokens."
     )

@@ -95,7 +95,7 @@ class Distill(Training):
     learning_rate: PositiveFloat | None = Field(
         None,
         description="Left out: 1e-4 for a student that starts from trained layers, 5e-4 for a transformer that does "
-        "not, 1e-3 for bilstm and static.",
+        "not, 1e-3 for bilstm and static, and for adapters.",
     )
     texts: Literal["all", "labelled", "unlabelled"] = Field(
         "all", description="Which texts it learns from: those of data.train, those of data.unlabeled, or both."

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from kd_deploy.numbers import Int
 from kd_deploy.recipe.section import PositiveFloat, PositiveInt, Section
 
+A_DAY_S = 86_400
 READ_BY_ONE = {
     "oip": ("batch_size", "input", "input_pair", "output", "scores", "labels"),
     "openai": ("prompt",),
@@ -23,7 +24,9 @@ class Endpoint(Section):
     )
     model: Annotated[str, Field(min_length=1)] = Field(description="Its name on the server.")
     batch_size: PositiveInt = Field(16, description="Texts in a request (oip; openai takes one).")
-    timeout_s: PositiveFloat = Field(30.0, description="Most that the server may be silent.")
+    timeout_s: Annotated[PositiveFloat, Field(le=A_DAY_S)] = Field(
+        30.0, description="Most that the server may be silent."
+    )
     retries: Annotated[Int, Field(ge=0)] = Field(4, description="Further tries of a request that a busy server failed.")
     concurrency: PositiveInt = Field(4, description="Requests under way at a time.")
     input: str | None = Field(

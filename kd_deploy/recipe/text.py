@@ -8,6 +8,8 @@ import yaml
 
 from kd_deploy.errors import RecipeError
 
+UNREADABLE = (ValueError, RecursionError)  # 2024-13-45, 0x_, a number of 5,000 digits, a thousand brackets
+
 
 def read_text(path: Path) -> str:
     """The text of a recipe file.
@@ -36,7 +38,9 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
         place = f"{source}:{mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or "not YAML"
         raise RecipeError(f"{place} is not valid YAML: {problem}", hint="check indentation and colons there") from error
-    for name, line in _repeated(yaml.compose(text, Loader=yaml.SafeLoader)):
+    except UNREADABLE as error:
+        raise RecipeError(f"{source} holds a value that cannot be read: {error}", hint="quote it") from error
+    for name, line in _repeated(yaml.compose(text, Loader=yaml.SafeLoader), within=()):
         raise RecipeError(f"{source}:{line} has the key {name!r} for the second time", hint="keep one of the two")
     if not isinstance(document, dict):
         raise RecipeError(
@@ -45,18 +49,21 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
     return document
 
 
-def _repeated(node: yaml.Node | None) -> Iterator[tuple[str, int]]:
+def _repeated(node: yaml.Node | None, *, within: tuple[yaml.Node, ...]) -> Iterator[tuple[str, int]]:
     # PyYAML keeps the last of two equal keys and says nothing.
+    if any(node is one for one in within):  # an alias of what it lies in
+        return
+    within = (*within, node) if node else within
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
                 yield str(key.value), key.start_mark.line + 1
             seen.add(key.value)
-            yield from _repeated(value)
+            yield from _repeated(value, within=within)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            yield from _repeated(value)
+            yield from _repeated(value, within=within)
 
 
 def override_key(document: dict[str, Any], override: str) -> None:
@@ -92,7 +99,7 @@ def override_key(document: dict[str, Any], override: str) -> None:
 def _parse_value(value: str, override: str) -> Any:
     try:
         return yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *UNREADABLE) as error:
         raise RecipeError(f"--set {override}: the value is not valid YAML", hint="quote it") from error
 
 

@@ -1,5 +1,6 @@
 """A teacher on a server: what is asked, how often, what comes back, and what is kept of it."""
 
+import math
 import sys
 import threading
 import time
@@ -311,7 +312,7 @@ def test_a_wrong_number_of_classes_names_both(ask: Ask) -> None:
         ({"shape": [2, 4]}, r"data that is not \[2, 4\] numbers"),
         ({"data": ["a"] * 6}, r"data that is not \[2, 3\] numbers"),
         ({"data": [[0.0], [0.0, 1.0]]}, r"data that is not \[2, 3\] numbers"),
-        ({"data": [0.0] * 5 + [None]}, "not finite"),
+        ({"data": [0.0] * 5 + [None]}, r"data that is not \[2, 3\] numbers"),
         ({"data": [0.0] * 5 + [float("nan")]}, "not finite"),
         ({"shape": "wide"}, r"in a form that was not expected: outputs\.0\.shape"),
     ],
@@ -438,6 +439,53 @@ def test_other_classes_than_the_datas_are_refused_before_anything_is_asked(ask: 
     check_endpoint(ask.settings(labels=("good", "bad")), space("bad", "good"))
     with pytest.raises(RecipeError, match=r"endpoint\.labels: good, poor, and the data has bad, good"):
         check_endpoint(ask.settings(labels=("good", "poor")), space("bad", "good"))
+
+
+@pytest.mark.parametrize("logprob", [float("nan"), float("inf"), 5.0], ids=str)
+def test_a_chance_that_is_none_is_refused(ask: Ask, logprob: float) -> None:
+    listed = [{"token": "A", "logprob": logprob}]
+    said = {"token": "A", "logprob": -0.1, "top_logprobs": listed}
+    ask.server.change = lambda _: {"choices": [{"logprobs": {"content": [said]}}]}
+
+    ask.fails(protocol="openai", match=r"answered in a form that was not expected: .*logprob")
+    assert not list(ask.cache.rglob("values.npy"))
+
+
+def test_no_chance_at_all_is_an_answer() -> None:
+    chances = {"A": 0.0, "B": -math.inf}
+    listed = [Candidate(token=letter, logprob=chance) for letter, chance in chances.items()]
+
+    assert letter_scores(listed, count=2)[0] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("scores", [["0.5", "1", "2"], [True, False, True], [None, 1.0, 2.0], [10**400, 1.0, 2.0]])
+def test_what_is_no_number_is_no_score(ask: Ask, scores: Any) -> None:
+    ask.server.scores = lambda _: scores
+
+    ask.fails("text 1", match="with data that is not")
+
+
+def test_a_score_beyond_the_format_is_not_finite(ask: Ask) -> None:
+    ask.server.scores = lambda _: [1e300, -1e300, 0.0]
+
+    ask.fails("text 1", match="scores that are not finite")
+
+
+def test_probabilities_are_no_logits(ask: Ask) -> None:
+    ask.server.scores = lambda text: [0.25, 0.25, 0.5] if text.endswith("1") else [0.9, 0.1, 0.0]
+
+    error = ask.fails(*TEXTS[:4], match="look like probabilities, not logits", batch_size=4)
+
+    assert error.hint == "check teacher.endpoint.scores"
+    assert ask.about(*TEXTS[:4], scores="probabilities", batch_size=4).answered.all()
+
+
+@pytest.mark.parametrize("url", ["http://a..b", "http://" + "a" * 70 + ".org"])
+def test_what_is_no_address_is_told_at_once(ask: Ask, waits: list[float], url: str) -> None:
+    error = ask.fails("text 1", match="is no address", url=url)
+
+    assert error.hint == "check teacher.endpoint.url"
+    assert waits == []
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,17 @@ def test_two_passes_without_dropout_are_refused_before_training(checkpoint: Path
     check_recipe(recipe(checkpoint, "soft_targets", distill=asking))
 
 
+@pytest.mark.parametrize(
+    ("term", "least"),
+    [("contrastive", 2), ("similarity_matrix", 2), ("distance_relations", 2), ("angle_relations", 3)],
+)
+def test_batches_too_small_to_compare_texts_are_refused(checkpoint: Path, term: str, least: int) -> None:
+    with pytest.raises(RecipeError, match=f"batch_size {least - 1} is too small for {term}") as caught:
+        check_recipe(recipe(checkpoint, term, distill={"batch_size": least - 1}))
+    assert caught.value.hint.startswith(f"set it to {least} at least")
+    check_recipe(recipe(checkpoint, term, distill={"batch_size": least}))
+
+
 def test_the_dropout_of_adapters_is_gone_before_questions_are_chosen(checkpoint: Path) -> None:
     student = {"architecture": "transformer", "layers": 2, "dropout": 0}
     adapted = {"adapter": {"dropout": 0.1}}

@@ -16,9 +16,10 @@ from kd_deploy.distill import signal_cache, signals
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.objectives.logits import soft_target_kl
 from kd_deploy.distill.observe import Shape
+from kd_deploy.distill.room import fits
 from kd_deploy.distill.signal_cache import place_for
-from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, fits, rounded, teacher_signals
-from kd_deploy.errors import UsageError
+from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, rounded, teacher_signals
+from kd_deploy.errors import TrainingError, UsageError
 from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
@@ -89,6 +90,23 @@ def test_a_further_process_that_does_not_find_what_the_first_kept_is_told(
 
     with pytest.raises(UsageError, match=r"process 1 does not find in .*logits what the first one kept"):
         ask.about(*TEXTS)
+
+
+def test_answers_that_are_no_numbers_are_not_kept(ask: Asked) -> None:
+    with torch.no_grad():
+        next(ask.model.parameters())[3] = float("nan")
+
+    with pytest.raises(TrainingError, match="the teacher shows logits that are no numbers"):
+        ask.about(*TEXTS)
+    assert segments(ask.cache) == []
+
+
+def test_a_file_is_as_large_on_disk_as_it_says(ask: Asked) -> None:
+    ask.about(*TEXTS, names=("hidden.0",))
+    (segment,) = segments(ask.cache)
+
+    for part in segment.iterdir():
+        assert part.stat().st_blocks * 512 >= part.stat().st_size
 
 
 def test_a_file_that_changed_is_hashed_again(ask: Asked) -> None:

@@ -118,6 +118,25 @@ def test_a_later_stage_that_fits_nothing_is_refused_before_the_first_is_trained(
         distill_student(job(tmp_path / "work", stages, student=shape | student), bert_bundle, tmp_path / "made")
 
 
+@pytest.mark.parametrize("student", [{"architecture": "bilstm"}, {"architecture": "static"}], ids=str)
+def test_a_head_that_starts_at_random_and_is_never_trained_is_refused(
+    tmp_path: Path, bert_bundle: Bundle, student: dict[str, Any]
+) -> None:
+    alone = SHARED | {"objective": [{"term": "embedding"}]}
+    after = [alone, SHARED | LABELS]
+
+    with pytest.raises(RecipeError, match=r"no term trains the head of a (Bilstm|Static), which starts at random"):
+        distill_student(job(tmp_path / "one", alone, student=student), bert_bundle, tmp_path / "made")
+    distill_student(job(tmp_path / "two", after, student=student), bert_bundle, tmp_path / "made")
+
+
+def test_a_student_beyond_the_memory_is_told_in_one_sentence(tmp_path: Path, bert_bundle: Bundle) -> None:
+    huge = {"architecture": "static", "bigrams": 10**13}
+
+    with pytest.raises(TrainingError, match="the student is too large for the memory"):
+        distill_student(job(tmp_path / "work", SHARED | TASK, student=huge), bert_bundle, tmp_path / "made")
+
+
 def test_a_stage_that_is_over_is_not_run_again(
     tmp_path: Path, bert_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +247,7 @@ def test_the_rate_follows_where_the_weights_come_from(checkpoint: Path) -> None:
     for rate, students in rates.items():
         assert [usual_rate(one, teacher, task="text-classification") for one in students] == [rate] * len(students)
     assert usual_rate(TransformerStudent(layers=2), teacher, task="text-classification", untrained=True) == 5e-4
+    assert usual_rate(TransformerStudent(layers=2), teacher, task="text-classification", adapted=True) == 1e-3
 
 
 UNTRAINED = {

@@ -1,5 +1,6 @@
 """Several teachers: fused as they are heard, whatever their sizes, vocabularies and order of classes."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,16 @@ def test_teachers_of_other_classes_are_refused(bert_bundle: Bundle, tmp_path: Pa
 
     with pytest.raises(DataError, match=r"has the classes \['other', 'same'\], the data \['bad', 'good'\]"):
         opened(bert_bundle, other)
+
+
+def test_a_second_teacher_of_tokens_is_none_for_texts(bert_bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    tagger = shutil.copytree(checkpoint, tmp_path / "tagger")
+    config = json.loads((tagger / "config.json").read_text(encoding="utf-8"))
+    config["architectures"] = ["BertForTokenClassification"]
+    (tagger / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    with pytest.raises(DataError, match="has no head for text-classification"):
+        opened(bert_bundle, tagger)
 
 
 def test_f1_of_each_class_by_hand() -> None:

@@ -19,6 +19,7 @@ from kd_deploy.distill import trainer as trainer_module
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import Learner
+from kd_deploy.distill.memory import enough_memory
 from kd_deploy.distill.observe import Shape, word_vectors
 from kd_deploy.distill.precision import choose_format, has_bf16
 from kd_deploy.distill.rows import TrainingData
@@ -28,6 +29,7 @@ from kd_deploy.distill.terms import Ground, build_objective, labels_alone
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.trainer import DistillTrainer, train
 from kd_deploy.distill.training_arguments import training_arguments
+from kd_deploy.distill.word_table import TableAdamW
 from kd_deploy.errors import TrainingError
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import BilstmStudent, SoftTargets, Training, TransformerStudent
@@ -172,6 +174,60 @@ def test_a_loss_that_is_no_number_stops_within_three_steps_and_leaves_the_last_c
     (kept,) = tmp_path.glob("checkpoint-*")
     assert kept.name == f"checkpoint-{STEPS}"
     assert all(torch.isfinite(value).all() for value in load_file(kept / "model.safetensors").values())
+
+
+def test_weights_that_a_step_spoilt_are_neither_judged_nor_kept(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, steps = TableAdamW.step, itertools.count(1)
+
+    def spoils(self: TableAdamW, *given: Any) -> Any:
+        done = real(self, *given)
+        if next(steps) == 2 * STEPS:
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+        return done
+
+    monkeypatch.setattr(TableAdamW, "step", spoils)
+    with pytest.raises(TrainingError, match=rf"the weight \S+ is no number after step {2 * STEPS}$"):
+        learn(student(checkpoint), checkpoint, tmp_path)
+
+    (kept,) = tmp_path.glob("checkpoint-*")
+    assert kept.name == f"checkpoint-{STEPS}"
+
+
+def test_a_schedule_goes_with_the_steps_from_its_start_to_its_end(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, shares = Learner.forward, list[float]()
+
+    def listening(self: Learner, batch: dict[str, torch.Tensor], task: int) -> torch.Tensor:
+        shares.append(self.share)
+        return real(self, batch, task)
+
+    monkeypatch.setattr(Learner, "forward", listening)
+    learn(student(checkpoint), checkpoint, tmp_path, epochs=2)
+
+    np.testing.assert_allclose(shares, np.linspace(0, 1, 2 * STEPS))
+
+
+def test_a_batch_beyond_the_memory_is_told_in_one_sentence(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(Learner, "forward", too_large)
+    with pytest.raises(TrainingError, match="student: a batch is too large for the memory") as caught:
+        learn(student(checkpoint), checkpoint, tmp_path)
+    assert "batch_size" in caught.value.hint
+
+
+def test_another_fault_of_torch_stays_what_it_is() -> None:
+    def wrong() -> None:
+        raise RuntimeError("size mismatch")
+
+    with pytest.raises(RuntimeError, match="size mismatch"), enough_memory("it", hint=""):
+        wrong()
 
 
 def test_a_gpu_that_emulates_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:

@@ -1,11 +1,14 @@
 """`kd-deploy distill` on its own: the teacher that it makes is kept, and made again where it was damaged."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kd_deploy.bundle import Bundle
+from kd_deploy.errors import UsageError
 from kd_deploy.pipeline import train
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Recipe
@@ -33,6 +36,28 @@ def recipe(folder: Path, checkpoint: Path) -> Recipe:
             "student": {"architecture": "bilstm", "hidden_size": 8},
         }
     )
+
+
+def test_nothing_that_is_read_is_written_over(
+    checkpoint: Path, bert_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = tmp_path / "models" / "teacher"
+    shutil.copytree(bert_bundle.path, teacher)
+    asked = recipe(tmp_path, teacher)
+    monkeypatch.chdir(tmp_path)
+    several = {"model": [{"model": str(checkpoint)}, {"model": "models/teacher"}]}
+    start = {"architecture": "transformer", "init": "models/teacher"}
+
+    for output in (teacher, Path("models") / "teacher", tmp_path / "models"):
+        with pytest.raises(UsageError, match="would be written over, and the recipe reads the model"):
+            train.require_apart(output, asked)
+    for changes in ({"teacher": several}, {"teacher": {"model": str(checkpoint)}, "student": start}):
+        with pytest.raises(UsageError, match="reads the model models/teacher"):
+            train.require_apart(teacher, Recipe.of(asked.model_dump(exclude_none=True) | changes))
+    train.require_apart(teacher / "student", asked)
+    train.require_apart(Path("teacher"), asked)  # also the word for where a student's weights start
+    with pytest.raises(UsageError, match="would be written over"):
+        train.distill(asked, teacher)
 
 
 def test_a_kept_teacher_is_taken_up_and_a_damaged_one_made_again(

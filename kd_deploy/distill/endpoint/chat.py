@@ -1,12 +1,14 @@
 """A chat model as teacher: one question a text, the probability of each label's letter as its first token."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 
 from kd_deploy.distill.endpoint.answers import fill
 from kd_deploy.distill.endpoint.http import Connection
@@ -14,6 +16,7 @@ from kd_deploy.errors import TrainingError
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput, utf8
 
+ROUNDING = 1e-3  # a probability of 1 in half precision
 LETTERS = "ABCDEFGHIJKLMNOPQRST"  # as many as the likeliest tokens that a server lists
 QUESTION = """Which label fits the text? Answer with the letter of one label and nothing else.
 
@@ -40,7 +43,14 @@ class Candidate(BaseModel):
     """A token that the model might have said."""
 
     token: str
-    logprob: float
+    logprob: Annotated[float, Field(le=ROUNDING)]  # -inf stands for no chance at all
+
+    @field_validator("logprob")
+    @classmethod
+    def _a_number(cls, value: float) -> float:
+        if math.isnan(value):
+            raise ValueError("must be a number")
+        return value
 
 
 class _Position(Candidate):

@@ -65,7 +65,7 @@ class Connection:
         self._retries = settings.retries
         self._key = token_of(settings.api_key_env)
         self._stopped = threading.Event()
-        self._failure = httpx2.RequestError
+        self._failure, self._no_address = httpx2.RequestError, httpx2.InvalidURL
         headers = {"content-type": "application/json"}
         if self._key:
             headers["authorization"] = f"Bearer {self._key}"
@@ -120,6 +120,8 @@ class Connection:
             response = self._client.request(method, url, content=content)
         except self._failure as error:
             return _Fault(what=f"gave no answer ({type(error).__name__})", passing=True)
+        except (self._no_address, UnicodeError) as error:
+            return _Fault(what=f"is no address: {error}", passing=False, hint="check teacher.endpoint.url")
         if response.is_success:
             return response.content
         status = response.status_code

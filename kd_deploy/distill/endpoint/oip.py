@@ -19,6 +19,8 @@ from kd_deploy.tasks.encoding import TextInput, utf8
 FLOATS = {"FP16", "FP32", "FP64"}
 ABOVE_ONE = 1.001  # probabilities in half precision are rounded
 AXES = 2  # texts and classes, at least
+LARGEST = float(np.finfo(np.float32).max)
+ENOUGH = 4  # texts whose logits do not all sum to 1 by chance
 
 
 class _Tensor(BaseModel):
@@ -94,15 +96,18 @@ class Tensors:
 
     def _rows(self, output: _Tensor, *, count: int) -> NDArray[np.float64]:
         try:
-            values = np.array(output.data, dtype=np.float64).reshape(output.shape)
-        except (TypeError, ValueError):
-            raise self._wrong(f"gives {output.name} with data that is not {list(output.shape)} numbers") from None
+            plain = np.array(output.data)
+            values = plain.reshape(output.shape).astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
+            plain = np.empty(0, dtype=object)
+        if plain.dtype.kind not in "fiu" or min(output.shape, default=0) < 0:
+            raise self._wrong(f"gives {output.name} with data that is not {list(output.shape)} numbers")
         if values.ndim < AXES or len(values) != count:
             raise self._wrong(f"gives {output.name} as {list(output.shape)} for {count} texts", key="output")
         rows = values.reshape(count, -1)
         if rows.shape[1] != len(self.labels):
             raise self._wrong(f"tells {rows.shape[1]} classes apart, the recipe has {len(self.labels)} labels")
-        if not np.isfinite(rows).all():
+        if not (np.abs(rows) <= LARGEST).all():
             raise self._wrong(f"gives {output.name} with scores that are not finite")
         return rows
 
@@ -125,6 +130,8 @@ class Tensors:
 
     def _log_scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.settings.scores == "logits":
+            if len(rows) >= ENOUGH and rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=ABOVE_ONE - 1):
+                raise self._wrong("gives scores that look like probabilities, not logits", key="scores")
             return rows
         if rows.min() < 0 or rows.max() > ABOVE_ONE:
             raise self._wrong("gives scores that are no probabilities", key="scores")

@@ -45,6 +45,7 @@ KINDS = {
     LstmSeq2Seq: ("an LSTM", "lstm"),
 }
 COPIED_RATE, FRESH_RATE, OWN_RATE = 1e-4, 5e-4, 1e-3  # copied layers; layers at random; bilstm and static
+ADAPTED_RATE = 1e-3  # matrices beside layers that stay as they are
 
 
 def build_student(
@@ -121,7 +122,9 @@ def own_start(settings: Student) -> Path | None:
     return None
 
 
-def usual_rate(settings: Student, teacher: nn.Module, *, task: str, untrained: bool = False) -> float:
+def usual_rate(
+    settings: Student, teacher: nn.Module, *, task: str, untrained: bool = False, adapted: bool = False
+) -> float:
     """The learning rate for a student of which the recipe gives none.
 
     Chosen on validation data: weights that were learned before move less than those that start at random.
@@ -131,7 +134,10 @@ def usual_rate(settings: Student, teacher: nn.Module, *, task: str, untrained: b
         teacher: What the student is built from.
         task: Of the student.
         untrained: Whether the teacher's own weights are random.
+        adapted: Whether adapters are trained in place of the weights.
     """
+    if adapted:
+        return ADAPTED_RATE
     if not isinstance(settings, TransformerStudent):
         return OWN_RATE
     config: Any = getattr(teacher, "config", None)  # one of our own has none, and is no start for a transformer

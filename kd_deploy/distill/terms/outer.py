@@ -15,6 +15,7 @@ from kd_deploy.distill.terms.term import Seen, Term, scheduled
 from kd_deploy.recipe import objective as recipe
 
 SOFT = "use soft_targets"
+TWO = 2
 DIVERGENCES: dict[type[recipe.AnyTerm], Callable[[Any], Callable[..., Tensor]]] = {
     recipe.SoftTargets: lambda _: logits.soft_target_kl,
     recipe.ReverseKl: lambda _: logits.reverse_kl,
@@ -108,10 +109,12 @@ def _check_softened(term: recipe.Softened, ground: Ground) -> None:
         raise unfit(term, "compares each class over the batch, and places differ from text to text", hint=SOFT)
     if ground.several and isinstance(term, recipe.Decoupled):
         raise unfit(term, "needs one label a text, and these may have several", hint=SOFT)
+    if isinstance(term, recipe.Decoupled) and ground.classes == TWO and not term.alpha:
+        raise unfit(term, "has alpha 0, and of two classes there is none beside the labelled one", hint=SOFT)
 
 
 def _check_standardise(term: recipe.Softened | recipe.LogitMse, ground: Ground) -> None:
     single = ground.answers == "number" or ground.level == "span"
-    if term.standardise and (ground.several or single or ground.classes == 2):  # noqa: PLR2004
+    if term.standardise and (ground.several or single or ground.classes == TWO):
         kind = "several labels a text" if ground.several else "such answers" if single else "two classes"
         raise unfit(term, f"has standardise, and with {kind} z-scores lose the answer", hint="set standardise: false")

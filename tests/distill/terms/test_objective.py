@@ -254,6 +254,14 @@ def test_z_scores_of_two_classes_are_refused(several: bool) -> None:
         build_objective(terms_of({"term": "logit_mse", "standardise": True}), two)
 
 
+def test_decoupled_without_its_only_part_is_refused() -> None:
+    two = Ground(student=NARROW, teacher=WIDE, classes=2)
+
+    with pytest.raises(RecipeError, match="decoupled has alpha 0, and of two classes there is none beside"):
+        build_objective(terms_of({"term": "decoupled", "alpha": 0}), two)
+    build_objective(terms_of({"term": "decoupled", "alpha": 0}), ground())
+
+
 def test_decoupled_needs_one_label() -> None:
     with pytest.raises(RecipeError, match="decoupled needs one label"):
         build_objective(terms_of({"term": "decoupled"}), ground(several=True))
