@@ -1,13 +1,11 @@
 """The teacher of a recipe as a bundle: fine-tuned, trained from scratch, or as it is."""
 
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.distill import processes
 from kd_deploy.distill.adopt import check_fits, require_same_kind
@@ -23,6 +21,7 @@ from kd_deploy.distill.scratch_writers import write_scratch_writer
 from kd_deploy.distill.students.build import FRESH_RATE
 from kd_deploy.distill.teaching import untaught
 from kd_deploy.distill.torch_runner import open_encoder
+from kd_deploy.distill.worth import tell_of_a_guesser
 from kd_deploy.errors import RecipeError
 from kd_deploy.generation import Generation
 from kd_deploy.machine import installed_versions
@@ -95,13 +94,7 @@ def _warn(metrics: Mapping[str, float], validation: Examples) -> None:
     """Say so where a teacher of classes is worth no more than a guess."""
     if "accuracy" not in metrics or validation.labels.is_multi:
         return
-    (_, often), *_ = Counter(validation.targets).most_common(1)
-    guess = often / len(validation)
-    if metrics["accuracy"] <= guess:
-        progress.say(
-            f"the teacher's validation accuracy {metrics['accuracy']:.4f} is no better than always saying the "
-            f"commonest class ({guess:.4f}): a student has nothing to learn from it"
-        )
+    tell_of_a_guesser(metrics["accuracy"], validation.targets, rows="validation")
 
 
 def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bundle:

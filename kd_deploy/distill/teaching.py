@@ -24,6 +24,7 @@ from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_a
 from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.transfer import teacher_weights, transfer_texts
+from kd_deploy.distill.worth import tell_of_a_guesser
 from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
 from kd_deploy.recipe import Distill, HardLabels
@@ -203,6 +204,10 @@ def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...]
         signals = teachers.signals([one.input for one in data.pieces], names=names)
     progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
     data = replace(data, signals=signals)
+    if teachers.remote is not None and len(data.examples) and not data.examples.labels.is_multi:
+        chosen = signals.logits[: len(data.examples)].argmax(axis=1)
+        right = [(int(one),) == target for one, target in zip(chosen, data.examples.targets, strict=True)]
+        tell_of_a_guesser(float(np.mean(right)), data.examples.targets, rows="training")
     if settings.samples.all_count and signals.answered is None:
         return data
     return require_rows(counting(data, settings, answered=signals.answered))

@@ -127,3 +127,14 @@ def test_texts_with_several_labels_need_whole_logits(
     assert outcome.code == 3
     assert f"teacher.endpoint: {named} is for one class a text" in outcome.err
     assert not server.asked
+
+
+def test_a_server_whose_scores_stand_in_another_order_is_named(tmp_path: Path, server: Server, cli: Cli) -> None:
+    turned = recipe(tmp_path, server.url)
+    turned["teacher"]["endpoint"]["labels"] = list(reversed(CUES))
+    path = write_recipe(tmp_path / "recipe.yaml", turned)
+
+    outcome = cli("distill", path, "--output", tmp_path / "student", "--set", "distill.epochs=1")
+
+    assert outcome.code == 0, outcome.err
+    assert "the teacher's training accuracy 0.0000 is no better than always saying the commonest class" in outcome.err

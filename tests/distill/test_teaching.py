@@ -35,18 +35,19 @@ from kd_deploy.tasks.splits import Splits, read_splits
 from kd_deploy.tasks.task import Level
 from tests import tiny, tiny_tasks
 
-ALL_LAYERS = [
-    {"term": "soft_targets", "focus": "hard"},
-    {"term": "hidden"},
-    {"term": "embedding"},
-    {"term": "attention_mse"},
-    {"term": "relations"},
-    {"term": "similarity_matrix"},
+OF_TEXTS = [{"term": name} for name in ("distance_relations", "angle_relations", "similarity_matrix", "contrastive")]
+OF_LAYERS = [
+    *({"term": name} for name in ("hidden", "embedding", "attention_mse", "attention_kl", "relations")),
+    {"term": "hidden", "distance": "cosine", "layers": "last", "focus": "hard"},
 ]
-OVER_LSTM = [{"term": "logit_mse"}, {"term": "hidden", "layers": "top"}, {"term": "distance_relations"}]
 HALF = TransformerStudent(layers=2)
 NARROW = TransformerStudent(layers=2, hidden_size=16, attention_heads=4)
 SMALL = BilstmStudent(architecture="bilstm", hidden_size=16, head_size=16, dropout=0.0)
+OVER_LAYERS: list[tuple[Any, dict[str, Any]]] = [
+    *((HALF, term) for term in (*OF_LAYERS, {"term": "cls"}, *OF_TEXTS)),
+    *((NARROW, term) for term in (*OF_LAYERS, *OF_TEXTS)),
+    *((SMALL, term) for term in ({"term": "hidden", "layers": "top"}, {"term": "embedding"}, *OF_TEXTS)),
+]
 EXAMPLES = tiny.single_label(32, seed=3)
 SPLITS = Splits(train=EXAMPLES, validation=EXAMPLES, test=None)
 
@@ -87,21 +88,23 @@ def gradient(model: nn.Module, teaching: Teaching, *, level: Level = "text") -> 
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize(
-    ("kind", "objective"),
-    [(HALF, ALL_LAYERS), (NARROW, ALL_LAYERS), (SMALL, OVER_LSTM)],
-    ids=["half", "narrow", "bilstm"],
-)
+@pytest.mark.parametrize("chosen", ["fp32", "bf16"])
+@pytest.mark.parametrize(("kind", "term"), OVER_LAYERS, ids=lambda one: getattr(one, "architecture", None) or str(one))
 def test_a_kept_and_a_live_teacher_give_the_same_gradient(
-    checkpoint: Path, kind: Any, objective: list[dict[str, Any]]
+    checkpoint: Path, kind: Any, term: dict[str, Any], chosen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(signals, "choose_format", lambda *_: chosen)
+    monkeypatch.setattr("kd_deploy.distill.teaching.choose_format", lambda *_: chosen)
     model = student(checkpoint, kind)
-    kept, live = taught(checkpoint, model, objective), taught(checkpoint, model, objective, cache_gb=0)
+    kept, live = taught(checkpoint, model, [term]), taught(checkpoint, model, [term], cache_gb=0)
 
     assert kept.live is None
     assert live.live is not None
     assert live.data.signals is None or set(live.data.signals.rows) == {"logits"}
-    assert_close(gradient(model, kept), gradient(model, live), atol=2e-4, rtol=2e-3)
+    close = {"fp32": 5e-3, "bf16": 5e-2}[chosen]  # in bf16 a text rounds by those beside it
+    found, wanted = gradient(model, kept), gradient(model, live)
+    assert wanted.norm() > 1e-5
+    assert (found - wanted).norm() < close * wanted.norm()
 
 
 @pytest.mark.parametrize("task", ["token-classification", "question-answering"])

@@ -68,11 +68,10 @@ def write_rows(path: Path, count: int, *, seed: int) -> str:
     return str(path)
 
 
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    folder = tmp_path_factory.mktemp("torchrun")
+def recipe_in(folder: Path) -> dict[str, Any]:
+    """A recipe whose files lie in the folder."""
     teacher = tiny.write_checkpoint(folder / "teacher", tiny.single_label(64, seed=0), trained=False)
-    recipe = {
+    return {
         "version": 1,
         "task": "text-classification",
         "data": {
@@ -84,6 +83,15 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         "student": {"architecture": "bilstm", "hidden_size": 8, "head_size": 8, "dropout": 0.0},
         "distill": {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 1e-3, "control": False},
     }
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    folder = tmp_path_factory.mktemp("torchrun")
+    return distilled_in_two(folder, recipe_in(folder))
+
+
+def distilled_in_two(folder: Path, recipe: dict[str, Any]) -> Ran:
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     (folder / "watched.py").write_text(WATCHED, encoding="utf-8")
     done = in_two(folder, "watched.py", str(folder), "distill", "recipe.yaml", "--output", "student")
@@ -168,3 +176,24 @@ def test_two_processes_make_the_model_that_one_makes_of_batches_twice_as_large(
     for name, value in load_file(alone.path / "model.safetensors").items():
         assert_close(value, others[name], atol=1e-5, rtol=0)
     assert not torch.equal(others["head.weight"], torch.zeros_like(others["head.weight"]))
+
+
+def test_layers_made_texts_and_questions_are_shared_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = {"batch_size": BATCH, "learning_rate": 1e-3, "control": False, "epochs": 1}
+    soft, layers = {"term": "soft_targets"}, {"term": "hidden", "layers": "top"}
+    stages = [
+        alike | {"objective": [soft, layers], "augment": {"copies": 1}},
+        alike | {"objective": [soft], "active": {"budget": 12, "rounds": 2}},
+    ]
+    ran = distilled_in_two(tmp_path, recipe_in(tmp_path) | {"distill": stages})
+
+    assert ran.done.returncode == 0, ran.done.stderr
+    assert ran.noted("asked", rank=1) == []
+    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "other"))
+    alone = distill(Recipe.of(ran.recipe), tmp_path / "alone")
+    # As many texts and questions as one process has; which ones are asked about may change with the steps.
+    made, wanted = (one.manifest.training for one in (Bundle.open(tmp_path / "student"), alone))
+    assert made[0] == wanted[0]
+    assert [(one.labelled, one.asked, [told.asked for told in one.rounds]) for one in made] == [
+        (one.labelled, one.asked, [told.asked for told in one.rounds]) for one in wanted
+    ]

@@ -1,0 +1,24 @@
+"""What is said of a teacher that is worth no more than a guess."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from kd_deploy import progress
+from kd_deploy.tasks.task import Target
+
+
+def tell_of_a_guesser(accuracy: float, targets: Sequence[Target], *, rows: str) -> None:
+    """Say so where a teacher of one class a text is right no more often than who always says the commonest.
+
+    Args:
+        accuracy: Of the teacher, 0 to 1.
+        targets: What is right.
+        rows: Whose accuracy it is.
+    """
+    (_, often), *_ = Counter(targets).most_common(1)
+    guess = often / len(targets)
+    if accuracy <= guess:
+        progress.say(
+            f"the teacher's {rows} accuracy {accuracy:.4f} is no better than always saying the commonest class "
+            f"({guess:.4f}): a student has nothing to learn from it"
+        )
