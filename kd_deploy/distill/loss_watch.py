@@ -20,7 +20,6 @@ class LossWatch:
         self._steps: list[int] = []
         self._losses: list[Tensor] = []
         self._parts: list[Sequence[tuple[str, Tensor]]] = []
-        self._gradient: tuple[int, Tensor] | None = None
 
     def see(self, loss: Tensor, *, step: int, parts: Sequence[tuple[str, Tensor]] = ()) -> None:
         """Take the loss [] of a step, counted from 1; every third time, look at all that were taken.
@@ -39,25 +38,12 @@ class LossWatch:
         if len(self._losses) == LOOK_EVERY:
             self.look()
 
-    def feel(self, length: Tensor, *, step: int) -> None:
-        """Take the length [] of a step's gradients; the last one is looked at with the losses.
-
-        Weights that an earlier one spoilt give no finite loss later, those of the last step would be kept.
-        """
-        self._gradient = (step, length.detach())
-
     def look(self) -> None:
         """Look at what was taken since the last look.
 
         Raises:
-            TrainingError: A loss, or the last gradient, is not finite; the message names its step, and the parts of
-                the loss that are not.
+            TrainingError: A loss is not finite; the message names its step and its parts that are not.
         """
-        self._look_at_losses()
-        if self._gradient is not None and not torch.isfinite(self._gradient[1]):
-            raise TrainingError(f"the gradient is {float(self._gradient[1])} at step {self._gradient[0]}", hint=HINT)
-
-    def _look_at_losses(self) -> None:
         if not self._losses:
             return
         values = torch.stack(self._losses).tolist()

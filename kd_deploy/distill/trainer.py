@@ -105,10 +105,8 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def _clip_grad_norm(self, model: nn.Module) -> Tensor:
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:  # each process holds a part of the gradients
             length: Tensor = super()._clip_grad_norm(model)
-        else:
-            length = clip(model.parameters(), largest=self.args.max_grad_norm)
-        self._watch.feel(length, step=self.state.global_step + 1)
-        return length
+            return length
+        return clip(model.parameters(), largest=self.args.max_grad_norm)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         # A head that shares its weights with the word vectors would be refused.

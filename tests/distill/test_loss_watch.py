@@ -47,17 +47,6 @@ def test_the_terms_that_are_no_numbers_are_named(hidden: float, soft: float, whe
         watch.look()
 
 
-def test_the_last_gradient_is_looked_at_with_the_losses() -> None:
-    watch = LossWatch()
-    watch.see(torch.tensor(0.5), step=4)
-    watch.feel(torch.tensor(math.nan), step=4)
-
-    with pytest.raises(TrainingError, match="the gradient is nan at step 4"):
-        watch.look()
-    watch.feel(torch.tensor(1e9), step=5)
-    watch.look()
-
-
 def test_a_held_loss_keeps_no_graph() -> None:
     watch, weight = LossWatch(), torch.ones(1, requires_grad=True)
 
