@@ -77,6 +77,32 @@ def test_three_stages_are_told_apart_in_the_bundle(tmp_path: Path, bert_bundle: 
     assert told(records)[0].startswith("Stage 1: It learned from 0 texts with labels and 32 without")
 
 
+def test_layers_that_were_found_by_likeness_are_told_with_the_matrix(tmp_path: Path, bert_bundle: Bundle) -> None:
+    auto = SHARED | {"objective": [{"term": "soft_targets"}, {"term": "hidden", "layers": "auto"}]}
+
+    made = distill_student(job(tmp_path / "work", auto), bert_bundle, tmp_path / "made")
+
+    (found,) = [one for one in told(made.manifest.training) if one.startswith("Layers by likeness")]
+    (record,) = made.manifest.training
+    assert record.layer_map is not None
+    assert record.likeness is not None
+    pairs = ", ".join(f"{low} learns from {high}" for low, high in record.layer_map)
+    rows = "; ".join(f"{low}: {' '.join(f'{x:.2f}' for x in row)}" for low, row in enumerate(record.likeness))
+    assert found == f"Layers by likeness: {pairs}. Linear CKA with each teacher layer, by student layer: {rows}."
+
+
+def test_a_bilstm_teaches_a_smaller_one(tmp_path: Path, bilstm_bundle: Bundle) -> None:
+    small = {"architecture": "bilstm", "hidden_size": 4, "head_size": 4}
+
+    made = distill_student(job(tmp_path / "work", SHARED | TASK, student=small), bilstm_bundle, tmp_path / "made")
+
+    (record,) = made.manifest.training
+    assert record.asked > 0
+    assert made.manifest.architecture == "bilstm"
+    weights = [sum(one.numel() for one in load_model(bundle.path).parameters()) for bundle in (made, bilstm_bundle)]
+    assert weights[0] < weights[1]
+
+
 def test_a_stage_over_layers_alone_keeps_its_last_epoch_and_leaves_the_head(
     tmp_path: Path, bert_bundle: Bundle
 ) -> None:

@@ -58,6 +58,17 @@ def test_a_transformer_and_a_bilstm_answer_together(bert_bundle: Bundle, bilstm_
     assert teachers.signals(TEXTS, names=("logits",)).reused == len(TEXTS)
 
 
+def test_teachers_of_other_vocabularies_answer_together(bert_bundle: Bundle, tmp_path: Path) -> None:
+    other = tiny.write_checkpoint(tmp_path / "other", tiny.single_label(8, seed=9), trained=False)
+    entries = [open_encoder(one, max_length=16).tokenizer.get_vocab() for one in (bert_bundle.path, other)]
+    assert entries[0] != entries[1]
+
+    signals = opened(bert_bundle, other).signals(TEXTS, names=("logits",))
+
+    expected = 0.25 * probabilities(bert_bundle.path) + 0.75 * probabilities(other)
+    np.testing.assert_allclose(np.exp(signals.logits), expected, atol=1e-5)
+
+
 def test_classes_in_another_order_are_put_in_ours(bert_bundle: Bundle, checkpoint: Path, tmp_path: Path) -> None:
     turned: Any = load_model(checkpoint)
     with torch.no_grad():
