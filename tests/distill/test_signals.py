@@ -4,7 +4,9 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from kd_deploy.distill import signal_cache, signals
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.objectives.logits import soft_target_kl
 from kd_deploy.distill.observe import Shape
-from kd_deploy.distill.room import fits
+from kd_deploy.distill.room import fits, room_for
 from kd_deploy.distill.signal_cache import place_for
 from kd_deploy.distill.signals import LiveTeacher, Signals, fingerprint, rounded, teacher_signals
 from kd_deploy.errors import TrainingError, UsageError
@@ -107,6 +109,30 @@ def test_a_file_is_as_large_on_disk_as_it_says(ask: Asked) -> None:
 
     for part in segment.iterdir():
         assert part.stat().st_blocks * 512 >= part.stat().st_size
+
+
+def test_rows_are_mapped_and_not_read(ask: Asked) -> None:
+    ask.about(*TEXTS, names=("hidden.0",))
+
+    row: Any = ask.about(*TEXTS, names=("hidden.0",)).rows["hidden.0"][0]
+    while row is not None and not isinstance(row, np.memmap):
+        row = row.base
+    assert row is not None
+
+
+def test_what_is_new_must_have_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = partial(room_for, limit_gb=1, cache=tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+
+    assert room(10_000, new=800)
+    assert not room(10_000, new=801)
+    assert not room(2 * 10**9, new=0)
+
+
+def test_answers_in_another_number_format_are_others(checkpoint: Path) -> None:
+    named = {one: fingerprint(checkpoint, max_length=16, number_format=one) for one in ("fp32", "bf16")}
+
+    assert named["fp32"] != named["bf16"]
 
 
 def test_a_file_that_changed_is_hashed_again(ask: Asked) -> None:

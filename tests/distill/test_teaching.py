@@ -17,7 +17,7 @@ from kd_deploy.distill import signals, trainer
 from kd_deploy.distill.checkpoints import load_model
 from kd_deploy.distill.learner import TEACHER, Aim, Learner
 from kd_deploy.distill.likeness import layer_likeness
-from kd_deploy.distill.narrowed import Tokenizing
+from kd_deploy.distill.narrowed import Tokenizing, tokenizing
 from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.rows import Collate, Rows, TrainingData
 from kd_deploy.distill.signals import LiveTeacher, Signals
@@ -105,6 +105,21 @@ def test_a_kept_and_a_live_teacher_give_the_same_gradient(
     found, wanted = gradient(model, kept), gradient(model, live)
     assert wanted.norm() > 1e-5
     assert (found - wanted).norm() < close * wanted.norm()
+
+
+def test_a_live_teacher_beside_another_vocabulary_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    work = tmp_path / "tokenizer"
+    narrow = tokenizing("auto", checkpoint=checkpoint, texts=EXAMPLES.inputs, validation=["a text"], work=work)
+    model = student(checkpoint, SMALL)
+
+    with pytest.raises(RecipeError, match=r"distill.cache_gb 0 .* they must be kept"):
+        prepare(
+            model,
+            tiny.teachers(checkpoint, tiny.SINGLE),
+            splits=SPLITS,
+            settings=Distill.model_validate({"objective": [{"term": "similarity_matrix"}], "cache_gb": 0}),
+            tokens=narrow,
+        )
 
 
 @pytest.mark.parametrize("task", ["token-classification", "question-answering"])
