@@ -23,6 +23,7 @@ FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1
 CORE = (
     "labels",
     "soft_targets",
+    "temperature_1",
     "starter",
     "hidden",
     "relations",
@@ -34,7 +35,7 @@ CORE = (
     "logit_mse",
     "decoupled",
 )
-KNOBS = ("temperature_1", "temperature_4", "no_labels")
+KNOBS = ("temperature_4", "no_labels")
 ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "longer", "augment")
 
 STUDENTS: Mapping[str, Mapping[str, Any]] = {
