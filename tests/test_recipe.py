@@ -121,9 +121,10 @@ def test_an_objective_without_weight_is_refused(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("version: 1\n  task: [", "recipe.yaml:2 is not valid YAML"),
-        ("version: 1\ntask: 2024-13-45", "recipe.yaml holds a value that cannot be read: month must be in 1..12"),
-        (f"version: {'1' * 5000}", "recipe.yaml holds a value that cannot be read"),
-        (f"version: {'[' * 2000}", "recipe.yaml holds a value that cannot be read"),
+        ("version: 1\ntask: 2024-13-45", "recipe.yaml:2 holds a value that cannot be read: month must be in 1..12"),
+        (f"version: {'1' * 5000}", "recipe.yaml:1 holds a value that cannot be read"),
+        (f"version: {'[' * 2000}", "recipe.yaml is nested too deeply"),
+        ("\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" if n else "a0: &a0 [1]" for n in range(40)), "unknown key"),
         ("version: 1\ntask: &a [*a]", "task"),
         ("data: {max_length: 1" + "0" * 30 + "}", "data.max_length"),
         ("", "holds no sections"),

@@ -18,7 +18,8 @@ from kd_deploy.distill.precision import autocast, usual_device
 from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
-from kd_deploy.distill.teaching import Teaching, counting, require_rows
+from kd_deploy.distill.teaching import Teaching
+from kd_deploy.distill.weighing import counting, require_rows
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder, TextInput
@@ -65,7 +66,7 @@ def ask_in_rounds(
     logits = np.zeros((len(distinct), len(job.labels.names)), dtype=np.float32)  # [T, C]: equal rows have one answer
     answered = np.zeros(len(distinct), dtype=bool)  # the texts that were asked about
     heard = np.zeros(len(distinct), dtype=bool)  # and of these to which the teacher had an answer
-    folder = job.folder(f"{what} rounds")
+    folder, skipped = job.folder(f"{what} rounds"), 0
     computed, records, metrics = 0, list[RoundRecord](), dict[str, float]()
     standing = take_up(folder, student)
     if standing:
@@ -73,7 +74,7 @@ def ask_in_rounds(
         computed, records, metrics = earlier.computed, list(earlier.rounds), earlier.metrics
         answered[texts[list(earlier.answered)]] = True
         given = teachers.signals([inputs[row] for row in distinct[answered]], names=(LOGITS,))
-        logits[answered], heard[answered] = given.logits, True if given.answered is None else given.answered
+        logits[answered], heard[answered] = given.logits, given.heard
         teaching = _answered(
             teaching, logits[texts], answered[texts], heard[texts], computed=computed, settings=settings
         )
@@ -88,18 +89,20 @@ def ask_in_rounds(
         if due <= 0:  # earlier rounds asked about more, for the pool was larger then
             continue
         seed, known = settings.seed + number, answered[texts[pool]]
-        chosen = pool[asking.chosen(known, active, count=due, seed=seed, first=number == 1)]
+        chosen = pool[asking.chosen(known, active, count=due, seed=seed, first=not records)]
         given = teachers.signals([inputs[row] for row in chosen], names=(LOGITS,))
         logits[texts[chosen]], answered[texts[chosen]] = given.logits, True
-        heard[texts[chosen]] = True if given.answered is None else given.answered
+        heard[texts[chosen]] = given.heard
         computed += given.computed
         teaching = _answered(
             teaching, logits[texts], answered[texts], heard[texts], computed=computed, settings=settings
         )
         if number < rounds and teaching.data.rows is not None and not len(teaching.data.rows):
-            continue  # the limits of `samples` are for no answer yet: later rounds bring more
-        require_rows(teaching.data)
-        metrics = job.train(student, teaching, settings, what=f"{what} round {number}")
+            skipped += 1  # no answer passes the limits of `samples` yet: later rounds bring more
+            continue
+        require_rows(teaching.data, settings)
+        owed = settings.model_copy(update={"epochs": settings.epochs * (1 + skipped)})
+        metrics, skipped = job.train(student, teaching, owed, what=f"{what} round {number}"), 0
         records.append(RoundRecord(asked=int(answered.sum()), score=metrics[metric]))
         progress.say(f"{what}: {records[-1].asked} texts asked, {metric} {records[-1].score:.4f}")
         rows = tuple(distinct[answered].tolist())

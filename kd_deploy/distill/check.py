@@ -17,7 +17,7 @@ from kd_deploy.distill.endpoint import check_endpoint
 from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.precision import require_format
-from kd_deploy.distill.stage import check_stage
+from kd_deploy.distill.stage import check_silence, check_stage
 from kd_deploy.distill.students.build import check_student, own_start, starts_at_random
 from kd_deploy.distill.students.dropout import rates_of
 from kd_deploy.distill.students.first_words import check_narrower
@@ -80,6 +80,7 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
             _check_alone(task)
             if task.teacher and task.teacher.endpoint:
                 check_endpoint(task.teacher.endpoint, labels.get(name))
+                check_silence(task.teacher.endpoint, task.stages)
             first = None if name == MAIN else first_teacher(task)  # the main task's is opened before it is trained
             if first is not None:
                 check_fits(first, max_length=task.data.max_length)
@@ -125,11 +126,25 @@ def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None
         classes=len(labels.names) if labels else None,
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
+    answers = []
     for stage in recipe.stages:
-        same = same_tokens(recipe, stage, start=start)
-        remedy = WHOLE if recipe.student.vocabulary != "full" else ITS_OWN
-        known = replace(ground, same_tokens=same, remedy=remedy)
-        check_stage(stage, build_objective(stage.objective, known))
+        alike = same_tokens(recipe, stage.model_copy(update={"augment": None}), start=start)
+        known = replace(ground, same_tokens=same_tokens(recipe, stage, start=start), remedy=WHOLE if alike else ITS_OWN)
+        objective = build_objective(stage.objective, known)
+        check_stage(stage, objective)
+        answers.append(objective.answers)
+    if not any(answers) and _head_at_random(recipe, main):
+        raise RecipeError(
+            f"distill.objective: no term trains the head of a {student.name}, which starts at random",
+            hint="add soft_targets or hard_labels",
+        )
+
+
+def _head_at_random(recipe: Recipe, teacher: "PreTrainedConfig") -> bool:
+    """Whether a student brings no head from where it starts."""
+    if isinstance(recipe.student, TransformerStudent):
+        return starts_at_random(recipe.student, teacher, task=recipe.task, untrained=recipe.untrained)
+    return True
 
 
 def _check_one_process(recipe: Recipe) -> None:

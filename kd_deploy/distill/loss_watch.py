@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_deploy.errors import TrainingError
 
@@ -55,17 +55,6 @@ class LossWatch:
                     f"the loss is {value} at step {step}{_where(parts)}",
                     hint=HINT,
                 )
-
-
-def require_numbers(model: nn.Module, *, step: int) -> None:
-    """Refuse weights that a step has spoilt, before they are judged and kept.
-
-    Raises:
-        TrainingError: A weight is not finite.
-    """
-    bad = next((name for name, value in model.named_parameters() if not torch.isfinite(value).all()), None)
-    if bad is not None:
-        raise TrainingError(f"the weight {bad.removeprefix('model.')} is no number after step {step}", hint=HINT)
 
 
 def _where(parts: Sequence[tuple[str, Tensor]]) -> str:

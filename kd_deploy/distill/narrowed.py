@@ -77,7 +77,8 @@ def tokenizing(
     if vocabulary == "full":
         return Tokenizing(folder=checkpoint)
     size = None if vocabulary == "auto" else vocabulary
-    pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size, pad=pad_id_of(checkpoint))
+    pad = pad_id_of(checkpoint)
+    pruned = prune_vocabulary(tokenizer_file(checkpoint), texts, size=size, pad=pad if pad >= 0 else None)
     _write(pruned, checkpoint, work)
     before, after = (open_tokenizer(tokenizer_file(folder)) for folder in (checkpoint, work))
     found, new = pruned.coverage, coverage(before, after, texts=validation, kept=pruned.kept)

@@ -9,6 +9,7 @@ from kd_deploy.errors import UsageError
 
 PATIENCE = timedelta(days=7)  # the others wait while the first process asks a teacher, however long that takes
 
+ONE_CACHE = "name one folder in $KD_DEPLOY_CACHE that all processes share"
 Said = TypeVar("Said")
 
 
@@ -53,7 +54,7 @@ def first_ahead() -> contextlib.AbstractContextManager[object]:
 
 def agreed(said: bool) -> bool:
     """What the first process says, for all of them."""
-    return _told(said) if count() > 1 else said
+    return _first_says(said) if count() > 1 else said
 
 
 def require_alike(found: int, *, what: str) -> None:
@@ -62,14 +63,14 @@ def require_alike(found: int, *, what: str) -> None:
     Raises:
         UsageError: They do not share a cache.
     """
-    if count() > 1 and _told(found) != found:
+    if count() > 1 and _first_says(found) != found:
         raise UsageError(
             f"process {rank()} does not find all of {what} that the first one has kept",
-            hint="name one folder in $KD_DEPLOY_CACHE that all processes share",
+            hint=ONE_CACHE,
         )
 
 
-def _told(said: Said) -> Said:
+def _first_says(said: Said) -> Said:
     from accelerate.utils import broadcast_object_list
 
     _state()

@@ -7,6 +7,7 @@ computed again. No pickle. What the signals depend on besides the texts stands i
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -27,7 +28,8 @@ from kd_deploy.tasks.encoding import TextInput
 KEY_BYTES = 16
 BLOCK = 16384  # texts that are asked about and kept together: no more are lost when a pass is broken off
 SETTINGS = "settings.json"
-HOME = "KD_DEPLOY_CACHE"  # the environment variable that says where all caches are
+VARIABLE = "KD_DEPLOY_CACHE"  # the environment variable that says where all caches are
+NOT_HERE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # file systems that promise no room
 PARTS = ("keys.npy", "ends.npy", "values.npy")
 
 
@@ -89,11 +91,11 @@ class SignalCache:
         if not processes.is_first():
             raise UsageError(
                 f"process {processes.rank()} does not find in {self._folder} what the first one kept there",
-                hint=f"name one folder in ${HOME} that all processes share",
+                hint=processes.ONE_CACHE,
             )
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
         ends = np.cumsum(lengths, dtype=np.int64)
-        with _told(), staged(self._folder / f"segment-{name}") as aside:
+        with _of_the_cache(), staged(self._folder / f"segment-{name}") as aside:
             _save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
             _save(aside / "ends.npy", ends)
             values = _mapped(aside / "values.npy", shape=(int(ends[-1]), width), dtype=dtype)
@@ -119,17 +121,23 @@ def _save(path: Path, values: NDArray[np.generic]) -> None:
 def _mapped(path: Path, *, shape: tuple[int, int], dtype: DTypeLike) -> np.memmap[Any, Any]:
     values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     with path.open("r+b") as stream:  # a map of a file with holes ends the process where the disk is full
-        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        try:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        except AttributeError:  # macOS has none
+            pass
+        except OSError as error:
+            if error.errno not in NOT_HERE:
+                raise
     return values
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _of_the_cache() -> Iterator[None]:
     """A block in which a place that cannot be written is told as that of the cache."""
     try:
         yield
     except UsageError as error:
-        raise UsageError(str(error), hint=f"name a folder in ${HOME} that can be written and has room") from error
+        raise UsageError(str(error), hint=f"name a folder in ${VARIABLE} that can be written and has room") from error
 
 
 def _cut(values: NDArray[np.generic], ends: NDArray[np.int64]) -> list[NDArray[np.generic]]:

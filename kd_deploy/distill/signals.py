@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kd_deploy import progress
+from kd_deploy.distill.finite import require_signal
 from kd_deploy.distill.observe import Signal, observe
 from kd_deploy.distill.passes import passes
 from kd_deploy.distill.precision import Format, autocast, choose_format, usual_device
-from kd_deploy.distill.signal_cache import HOME, SignalCache, blocks, key_of, name_of, place_for
+from kd_deploy.distill.signal_cache import VARIABLE, SignalCache, blocks, key_of, name_of, place_for
 from kd_deploy.distill.students.pooling import MODULES
 from kd_deploy.distill.tokenizer_files import tokenizer_file
 from kd_deploy.distill.torch_runner import input_names, open_encoder
 from kd_deploy.distill.vocabulary_head import only_at
-from kd_deploy.errors import TrainingError
 from kd_deploy.files import sha256_file
 from kd_deploy.tasks.encoding import Encoder, TextInput
 from kd_deploy.tasks.task import NO_DECISION
@@ -33,7 +33,7 @@ LOGITS, ENTRIES = "logits", "entries"  # where entries are given, the logits are
 
 def cache_folder() -> Path:
     """Where signals are kept over runs: $KD_DEPLOY_CACHE, else the user's cache folder."""
-    given = os.environ.get(HOME)
+    given = os.environ.get(VARIABLE)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(given) if given else base / "kd-deploy"
 
@@ -50,6 +50,11 @@ class Signals:
     computed: int
     reused: int
     answered: NDArray[np.bool_] | None = None
+
+    @property
+    def heard(self) -> NDArray[np.bool_]:
+        """To which rows the teacher had an answer, [N]."""
+        return np.ones(len(self.rows[LOGITS]), dtype=bool) if self.answered is None else self.answered
 
     @property
     def logits(self) -> NDArray[np.float32]:
@@ -209,10 +214,7 @@ def _keep(
         rows: dict[str, list[NDArray[np.generic]]] = {}
         for batch, signal in signals:
             for name, values in signal.items():
-                if values.isnan().any():
-                    raise TrainingError(
-                        f"the teacher shows {name} that are no numbers", hint="check its weights, or train it again"
-                    )
+                require_signal(values, name=name)
                 if name not in rows:
                     of_texts = values.dim() == 2  # noqa: PLR2004 - [B, C]
                     writing = caches[name].writing(

@@ -1,9 +1,12 @@
 """What a stage may ask for, given the terms of its objective."""
 
+from collections.abc import Sequence
+
 from kd_deploy.distill.signals import LOGITS
 from kd_deploy.distill.terms import Objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
+from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.objective import AngleRelations, AnyTerm, PerExample, Relational, Structure
 
 
@@ -49,8 +52,23 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
 
 
+def check_silence(endpoint: Endpoint, stages: Sequence[Distill]) -> None:
+    """Refuse terms that weigh the texts of a batch by the answers of a teacher that may have none to some.
+
+    Raises:
+        RecipeError: Naming the term.
+    """
+    of_all = next((term for stage in stages for term in stage.objective if _looks_at_all(term)), None)
+    if endpoint.protocol == "openai" and of_all:
+        raise RecipeError(
+            f"teacher.endpoint: a chat model may name no label, and {of_all.term} weighs the texts of a batch by its "
+            "answers",
+            hint="leave focus out, and use soft_targets",
+        )
+
+
 def _least_texts(term: AnyTerm) -> int:
-    return 3 if isinstance(term, AngleRelations) else 2 if isinstance(term, Structure) else 1
+    return 3 if isinstance(term, AngleRelations) else 2 if _is_between(term) else 1
 
 
 def _is_between(term: AnyTerm) -> bool:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from kd_deploy import progress
@@ -23,11 +22,11 @@ from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
 from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import open_encoder
-from kd_deploy.distill.transfer import teacher_weights, transfer_texts
-from kd_deploy.distill.worth import tell_of_a_guesser
+from kd_deploy.distill.transfer import transfer_texts
+from kd_deploy.distill.weighing import counting, require_rows, tell_of_the_server
 from kd_deploy.errors import RecipeError
 from kd_deploy.manifest import RoundRecord, TrainingRecord
-from kd_deploy.recipe import Distill, HardLabels
+from kd_deploy.recipe import Distill
 from kd_deploy.tasks.encoding import Encoder
 from kd_deploy.tasks.registry import is_its_own_label, names_tokens
 from kd_deploy.tasks.splits import Splits
@@ -204,38 +203,10 @@ def _signalled(data: TrainingData, teachers: Teachers, *, names: tuple[str, ...]
         signals = teachers.signals([one.input for one in data.pieces], names=names)
     progress.say(f"teacher signals: {signals.computed} computed, {signals.reused} from the cache")
     data = replace(data, signals=signals)
-    if teachers.remote is not None and len(data.examples) and not data.examples.labels.is_multi:
-        chosen = signals.logits[: len(data.examples)].argmax(axis=1)
-        right = [(int(one),) == target for one, target in zip(chosen, data.examples.targets, strict=True)]
-        tell_of_a_guesser(float(np.mean(right)), data.examples.targets, rows="training")
+    if teachers.remote is not None:
+        tell_of_the_server(data.examples, signals)
     if settings.samples.all_count and signals.answered is None:
         return data
-    return require_rows(counting(data, settings, answered=signals.answered))
-
-
-def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool_] | None = None) -> TrainingData:
-    """The data with how much the teacher counts on each row, and without the rows from which nothing is learned.
-
-    Args:
-        data: With signals.
-        settings: Whom to trust, and whether labels count.
-        answered: The rows [N] that the teacher answered; None: all.
-    """
-    assert data.signals is not None  # noqa: S101 - the caller has just asked
-    weights = teacher_weights(data.signals.logits, data.examples, settings.samples, answered=answered)
-    by_label = any(isinstance(term, HardLabels) for term in settings.objective)
-    labelled = np.arange(len(weights)) < len(data.examples)
-    rows = np.flatnonzero((weights > 0) | (labelled & by_label))
-    progress.say(f"the teacher counts on {int((weights > 0).sum())} of {len(weights)} texts")
-    return replace(data, signals=data.signals, weights=weights.astype(np.float32), rows=rows)
-
-
-def require_rows(data: TrainingData) -> TrainingData:
-    """The same data.
-
-    Raises:
-        RecipeError: No row of it is learned from.
-    """
-    if data.rows is not None and not len(data.rows):
-        raise RecipeError("distill.samples leaves no text to learn from", hint="lower min_confidence, or raise wrong")
+    data = counting(data, settings, answered=signals.answered)
+    require_rows(data, settings)
     return data

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kd_deploy import progress
 from kd_deploy.distill import processes
+from kd_deploy.distill.finite import require_signal
 from kd_deploy.distill.objectives.likeliest import likeliest
 from kd_deploy.distill.passes import PASS_TOKEN_BUDGET
 from kd_deploy.distill.precision import choose_format, usual_device
@@ -55,7 +56,7 @@ def top_signals(data: TrainingData, teachers: Teachers, *, count: int, limit_gb:
     place = place_of(teachers.model, teachers.folder, max_length=teachers.max_length, cache=cache_folder())
     caches = _Caches(place, count=count)
     new = sum(len(one["target"]) for key, one in zip(keys, given, strict=True) if key not in caches)
-    if not room_for(tokens * width, new=new * width, limit_gb=limit_gb, cache=cache_folder()):
+    if not processes.agreed(room_for(tokens * width, new=new * width, limit_gb=limit_gb, cache=cache_folder())):
         raise RecipeError(
             f"distill.top_k {count} takes {tokens * width / 1e9:.1f} GB for {tokens} tokens, more than "
             f"distill.cache_gb {limit_gb:g} or the free space allow",
@@ -122,6 +123,7 @@ def _computed(
         if not decided.any():
             continue
         said = live.signal(arrays)[LOGITS]
+        require_signal(said, name=LOGITS)
         said = said[0] if said.shape[:2] != decided.shape else said[decided]  # [N, V]
         shares, entries = (one.cpu() for one in likeliest(said.float(), count=count))
         ends = decided.sum(dim=1).cumsum(dim=0).tolist()

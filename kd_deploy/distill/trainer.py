@@ -14,10 +14,11 @@ from kd_deploy import progress
 from kd_deploy.distill.adapters import merged, with_adapters
 from kd_deploy.distill.balancing import Balanced
 from kd_deploy.distill.bar import Bar
+from kd_deploy.distill.finite import require_weights
 from kd_deploy.distill.judging import evaluate_model
 from kd_deploy.distill.learner import TEACHER, Learner
 from kd_deploy.distill.lessons import Lesson, batches_of, flattened, metric_of
-from kd_deploy.distill.loss_watch import LossWatch, require_numbers
+from kd_deploy.distill.loss_watch import LossWatch
 from kd_deploy.distill.memory import enough_memory
 from kd_deploy.distill.on_policy import OwnWords
 from kd_deploy.distill.ordering import EpochOrder
@@ -115,7 +116,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The scores on validation, as Trainer's choice of the best epoch reads them."""
         self._watch.look()  # the checkpoint of this epoch is written next
-        require_numbers(self.model, step=self.state.global_step)
+        require_weights(self.model, step=self.state.global_step)
         # Numbers would be rounded to a few values, and their order lost.
         by_class = all(
             task_of(lesson.validation.examples.labels).ANSWERS == "classes" for lesson in self._lessons.values()

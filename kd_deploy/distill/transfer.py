@@ -66,7 +66,7 @@ def teacher_weights(
         logits: The teacher's, [N, C]: the rows of `examples` first, then those without labels.
         examples: The rows with labels.
         settings: The limits.
-        answered: The rows [N] that it was asked about, the only ones that count; None: all.
+        answered: The rows [N] to which it has an answer, the only ones that count; None: all.
     """
     multi = examples.labels.is_multi
     asked = np.ones(len(logits), dtype=bool) if answered is None else answered

@@ -132,10 +132,10 @@ def choose_entries(
     """
     document = json.loads(tokenizer.to_str())
     entries = entries_of(document)
-    if pad is not None and pad not in entries:
-        raise RecipeError(f"student.vocabulary: the pad id {pad} is no entry of the tokenizer", hint=WHOLE)
     if size is not None and size >= len(entries):
         return np.array(sorted(entries), dtype=np.int64)
+    if pad is not None and pad not in entries:
+        raise RecipeError(f"student.vocabulary: the pad id {pad} is no entry of the tokenizer", hint=WHOLE)
     kept = required_ids(document, counts) | ({pad} if pad is not None else set())
     if size is not None and size < len(kept):
         raise RecipeError(

@@ -7,18 +7,19 @@ from kd_deploy import progress
 from kd_deploy.tasks.task import Target
 
 
-def tell_of_a_guesser(accuracy: float, targets: Sequence[Target], *, rows: str) -> None:
+def tell_of_a_guesser(accuracy: float, targets: Sequence[Target], *, rows: str, check: str = "") -> None:
     """Say so where a teacher of one class a text is right no more often than who always says the commonest.
 
     Args:
         accuracy: Of the teacher, 0 to 1.
         targets: What is right.
         rows: Whose accuracy it is.
+        check: The key of the recipe that may be wrong, if there is one.
     """
     (_, often), *_ = Counter(targets).most_common(1)
     guess = often / len(targets)
     if accuracy <= guess:
         progress.say(
             f"the teacher's {rows} accuracy {accuracy:.4f} is no better than always saying the commonest class "
-            f"({guess:.4f}): a student has nothing to learn from it"
+            f"({guess:.4f}): a student has nothing to learn from it{f'; check {check}' if check else ''}"
         )

@@ -118,12 +118,12 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     # Everything that can be known to fail at the end is asked before anything is trained.
     from kd_deploy.distill.check import check_recipe, teacher_labels
     from kd_deploy.pipeline.tasks import read_further
-    from kd_deploy.pipeline.train import require_apart
+    from kd_deploy.pipeline.train import models_of, require_apart
 
     if recipe.teacher is None:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
     for name in ("teacher", "student"):
-        require_apart(output / name, recipe)
+        require_apart(output / name, *models_of(recipe))
     for provider in recipe.benchmark.providers:
         find_provider(provider)
     if "html" in recipe.report.formats:

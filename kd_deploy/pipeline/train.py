@@ -34,7 +34,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
     require_place(output)
-    require_apart(output, recipe)
+    require_apart(output, recipe.teacher.first)
     processes.join()
     with locked(output):
         job = _of_teacher(_job(recipe.model_copy(update={"tasks": {}}), output), output)
@@ -55,7 +55,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
     require_place(output)
-    require_apart(output, recipe)
+    require_apart(output, *models_of(recipe))
     check_recipe(recipe)
     processes.join()
     with locked(output):
@@ -67,17 +67,21 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bund
     return made
 
 
-def require_apart(output: Path, recipe: Recipe) -> None:
+def models_of(recipe: Recipe) -> list[str | None]:
+    """The models that a recipe reads: its teachers, and what its student starts from."""
+    teachers = [one for one in (recipe.teacher, *(task.teacher for task in recipe.tasks.values())) if one]
+    start = None if recipe.student.init in ("teacher", "random") else recipe.student.init
+    return [start, *(name for one in teachers for name in (one.first, *(voice.model for voice in one.several)))]
+
+
+def require_apart(output: Path, *models: str | None) -> None:
     """Refuse to write over a model that is read.
 
     Raises:
-        UsageError: The output is a teacher, or what the student starts from, or a folder around it.
+        UsageError: The output is one of the models, or a folder around it.
     """
-    teachers = [one for one in (recipe.teacher, *(task.teacher for task in recipe.tasks.values())) if one]
-    read = [name for one in teachers for name in (one.first, *(voice.model for voice in one.several)) if name]
-    start = recipe.student.init
     place = output.resolve()
-    for name in (*read, *((start,) if start not in ("teacher", "random") else ())):
+    for name in filter(None, models):
         if place in (found := Path(name).resolve(), *found.parents) and found.is_dir():
             raise UsageError(
                 f"{output} would be written over, and the recipe reads the model {name}", hint="choose another --output"

@@ -38,9 +38,12 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
         place = f"{source}:{mark.line + 1}" if mark else source
         problem = getattr(error, "problem", None) or "not YAML"
         raise RecipeError(f"{place} is not valid YAML: {problem}", hint="check indentation and colons there") from error
-    except UNREADABLE as error:
-        raise RecipeError(f"{source} holds a value that cannot be read: {error}", hint="quote it") from error
-    for name, line in _repeated(yaml.compose(text, Loader=yaml.SafeLoader), within=()):
+    except RecursionError as error:
+        raise RecipeError(f"{source} is nested too deeply", hint="close its brackets") from error
+    except ValueError as error:
+        line = next(_unreadable(yaml.compose(text, Loader=yaml.SafeLoader)), 1)
+        raise RecipeError(f"{source}:{line} holds a value that cannot be read: {error}", hint="quote it") from error
+    for name, line in _repeated(yaml.compose(text, Loader=yaml.SafeLoader)):
         raise RecipeError(f"{source}:{line} has the key {name!r} for the second time", hint="keep one of the two")
     if not isinstance(document, dict):
         raise RecipeError(
@@ -49,21 +52,35 @@ def parse(text: str, *, source: str) -> dict[str, Any]:
     return document
 
 
-def _repeated(node: yaml.Node | None, *, within: tuple[yaml.Node, ...]) -> Iterator[tuple[str, int]]:
-    # PyYAML keeps the last of two equal keys and says nothing.
-    if any(node is one for one in within):  # an alias of what it lies in
+def _nodes(node: yaml.Node | None, *, seen: set[int]) -> Iterator[yaml.Node]:
+    """All nodes of a document, each once: an alias may stand for what it lies in."""
+    if node is None or id(node) in seen:
         return
-    within = (*within, node) if node else within
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
+    seen.add(id(node))
+    yield node
+    for part in node.value if isinstance(node, yaml.CollectionNode) else ():
+        for inner in part if isinstance(part, tuple) else (part,):
+            yield from _nodes(inner, seen=seen)
+
+
+def _repeated(document: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    # PyYAML keeps the last of two equal keys and says nothing.
+    for node in _nodes(document, seen=set()):
+        known: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key.value in known:
                 yield str(key.value), key.start_mark.line + 1
-            seen.add(key.value)
-            yield from _repeated(value, within=within)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            yield from _repeated(value, within=within)
+            known.add(key.value)
+
+
+def _unreadable(document: yaml.Node | None) -> Iterator[int]:
+    """The lines of values that cannot be read."""
+    for node in _nodes(document, seen=set()):
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                yaml.SafeLoader("").construct_object(node)
+            except ValueError:
+                yield node.start_mark.line + 1
 
 
 def override_key(document: dict[str, Any], override: str) -> None:

@@ -138,3 +138,4 @@ def test_a_server_whose_scores_stand_in_another_order_is_named(tmp_path: Path, s
 
     assert outcome.code == 0, outcome.err
     assert "the teacher's training accuracy 0.0000 is no better than always saying the commonest class" in outcome.err
+    assert "check teacher.endpoint.labels" in outcome.err

@@ -548,11 +548,37 @@ def test_what_came_beside_a_fault_is_given_before_it_is_raised() -> None:
             raise TrainingError("refused")
         return batch
 
-    answers = _in_flight(AtOnce(), ask, ["a", "bad", "b", "c"], most=3)  # type: ignore[arg-type]
+    stopped = list[bool]()
+    answers = _in_flight(
+        AtOnce(),  # type: ignore[arg-type]
+        ask,  # type: ignore[arg-type]
+        ["a", "bad", "b", "c"],  # type: ignore[list-item]
+        most=3,
+        give_up=lambda: stopped.append(True),
+    )
 
     assert {str(next(answers)), str(next(answers))} == {"a", "b"}
     with pytest.raises(TrainingError, match="refused"):
         next(answers)
+    assert stopped == [True]
+
+
+def test_what_is_under_way_beside_a_fault_is_waited_for_and_kept(ask: Ask) -> None:
+    asked = threading.Barrier(3, timeout=5)
+    refused = threading.Event()
+
+    def busy() -> None:
+        if asked.wait() == 0:  # whose answer is malformed
+            ask.server.faults.append(Reply(status=400))
+            refused.set()
+        else:
+            refused.wait(5)
+            time.sleep(0.3)
+
+    ask.server.busy = busy
+    ask.fails(*TEXTS[:3], match="answered 400", batch_size=1, concurrency=3)
+
+    assert len(ask.on_disk()) == 2
 
 
 def test_a_chat_that_never_names_a_label_is_stopped_early(ask: Ask) -> None:

@@ -149,6 +149,42 @@ def test_batches_too_small_to_compare_texts_are_refused(checkpoint: Path, term: 
     check_recipe(recipe(checkpoint, term, distill={"batch_size": least}))
 
 
+@pytest.mark.parametrize(
+    "student",
+    [
+        {"architecture": "bilstm"},
+        {"architecture": "static"},
+        {"architecture": "transformer", "hidden_size": 16, "attention_heads": 4},
+        {"architecture": "transformer", "init": "random"},
+    ],
+    ids=str,
+)
+def test_a_head_that_starts_at_random_and_is_never_trained_is_refused(
+    checkpoint: Path, student: dict[str, Any]
+) -> None:
+    with pytest.raises(RecipeError, match=r"no term trains the head of a .*, which starts at random"):
+        check_recipe(recipe(checkpoint, "embedding", student=student))
+    check_recipe(recipe(checkpoint, "soft_targets", student=student))
+
+
+def test_a_head_that_is_copied_need_not_be_trained(checkpoint: Path) -> None:
+    check_recipe(recipe(checkpoint, "embedding", student={"architecture": "transformer", "layers": 2}))
+
+
+def test_a_chat_model_may_be_silent_and_weighs_no_batch(checkpoint: Path) -> None:
+    def asking(protocol: str, **term: Any) -> Recipe:
+        endpoint = {"url": "http://localhost:9", "protocol": protocol, "model": "far"}
+        rows = {"objective": [{"term": "soft_targets"} | term]}
+        teacher = {"model": str(checkpoint), "endpoint": endpoint}
+        return recipe(checkpoint, "soft_targets", teacher=teacher, distill=rows)
+
+    for term in ({"term": "relational"}, {"focus": "unsure"}):
+        with pytest.raises(RecipeError, match=r"a chat model may name no label, and .* weighs the texts of a batch"):
+            check_recipe(asking("openai", **term))
+        check_recipe(asking("oip", **term))
+    check_recipe(asking("openai"))
+
+
 def test_the_dropout_of_adapters_is_gone_before_questions_are_chosen(checkpoint: Path) -> None:
     student = {"architecture": "transformer", "layers": 2, "dropout": 0}
     adapted = {"adapter": {"dropout": 0.1}}

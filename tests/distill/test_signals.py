@@ -1,6 +1,8 @@
 """The cache of the teacher's answers: computed once, found by text, never half, never wrong."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,12 +105,24 @@ def test_answers_that_are_no_numbers_are_not_kept(ask: Asked) -> None:
     assert segments(ask.cache) == []
 
 
-def test_a_file_is_as_large_on_disk_as_it_says(ask: Asked) -> None:
-    ask.about(*TEXTS, names=("hidden.0",))
-    (segment,) = segments(ask.cache)
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EOPNOTSUPP], ids=["full", "promises nothing"])
+def test_room_on_the_disk_is_taken_before_it_is_mapped(ask: Asked, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+    asked = list[int]()
 
-    for part in segment.iterdir():
-        assert part.stat().st_blocks * 512 >= part.stat().st_size
+    def refused(_stream: int, start: int, size: int) -> None:
+        asked.append(size - start)
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr("os.posix_fallocate", refused)
+    if fault == errno.ENOSPC:
+        with pytest.raises(UsageError, match="No space left on device") as caught:
+            ask.about(*TEXTS)
+        assert "$KD_DEPLOY_CACHE" in caught.value.hint
+        assert segments(ask.cache) == []
+    else:
+        assert ask.about(*TEXTS).computed == len(TEXTS)
+        (segment,) = segments(ask.cache)
+        assert asked == [(segment / "values.npy").stat().st_size]
 
 
 def test_rows_are_mapped_and_not_read(ask: Asked) -> None:

@@ -144,18 +144,6 @@ def test_a_later_stage_that_fits_nothing_is_refused_before_the_first_is_trained(
         distill_student(job(tmp_path / "work", stages, student=shape | student), bert_bundle, tmp_path / "made")
 
 
-@pytest.mark.parametrize("student", [{"architecture": "bilstm"}, {"architecture": "static"}], ids=str)
-def test_a_head_that_starts_at_random_and_is_never_trained_is_refused(
-    tmp_path: Path, bert_bundle: Bundle, student: dict[str, Any]
-) -> None:
-    alone = SHARED | {"objective": [{"term": "embedding"}]}
-    after = [alone, SHARED | LABELS]
-
-    with pytest.raises(RecipeError, match=r"no term trains the head of a (Bilstm|Static), which starts at random"):
-        distill_student(job(tmp_path / "one", alone, student=student), bert_bundle, tmp_path / "made")
-    distill_student(job(tmp_path / "two", after, student=student), bert_bundle, tmp_path / "made")
-
-
 def test_a_student_beyond_the_memory_is_told_in_one_sentence(tmp_path: Path, bert_bundle: Bundle) -> None:
     huge = {"architecture": "static", "bigrams": 10**13}
 

@@ -50,14 +50,15 @@ def test_nothing_that_is_read_is_written_over(
 
     for output in (teacher, Path("models") / "teacher", tmp_path / "models"):
         with pytest.raises(UsageError, match="would be written over, and the recipe reads the model"):
-            train.require_apart(output, asked)
+            train.require_apart(output, *train.models_of(asked))
     for changes in ({"teacher": several}, {"teacher": {"model": str(checkpoint)}, "student": start}):
         with pytest.raises(UsageError, match="reads the model models/teacher"):
-            train.require_apart(teacher, Recipe.of(asked.model_dump(exclude_none=True) | changes))
-    train.require_apart(teacher / "student", asked)
-    train.require_apart(Path("teacher"), asked)  # also the word for where a student's weights start
-    with pytest.raises(UsageError, match="would be written over"):
-        train.distill(asked, teacher)
+            train.require_apart(teacher, *train.models_of(Recipe.of(asked.model_dump(exclude_none=True) | changes)))
+    train.require_apart(teacher / "student", *train.models_of(asked))
+    train.require_apart(Path("teacher"), *train.models_of(asked))  # also the word for where a student's weights start
+    for command in (train.distill, train.finetune):
+        with pytest.raises(UsageError, match="would be written over"):
+            command(asked, teacher)
 
 
 def test_a_kept_teacher_is_taken_up_and_a_damaged_one_made_again(

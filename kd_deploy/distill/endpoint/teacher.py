@@ -122,7 +122,8 @@ class RemoteTeacher:
 
             with ThreadPoolExecutor(settings.concurrency) as pool:
                 try:
-                    answers = _in_flight(pool, ask, batches, most=2 * settings.concurrency)
+                    most = 2 * settings.concurrency
+                    answers = _in_flight(pool, ask, batches, most=most, give_up=connection.stop)
                     self._collect(progress.track(answers, "asking the teacher", total=len(batches)), reused=reused)
                 finally:
                     connection.stop()
@@ -194,11 +195,17 @@ def _batches(texts: Mapping[bytes, TextInput], *, size: int) -> list[list[bytes]
 
 
 def _in_flight(
-    pool: ThreadPoolExecutor, ask: Callable[[Sequence[bytes]], Rows], batches: Iterable[Sequence[bytes]], *, most: int
+    pool: ThreadPoolExecutor,
+    ask: Callable[[Sequence[bytes]], Rows],
+    batches: Iterable[Sequence[bytes]],
+    *,
+    most: int,
+    give_up: Callable[[], None],
 ) -> Iterator[Rows]:
     """Answers in the order in which they come, with `most` batches handed to the pool at a time.
 
-    Where one of them fails, the others that have come are given before its error is raised: each may have been paid.
+    Where one of them fails, no more are asked for, those under way are waited for and given, and its error is raised:
+    each may have been paid.
     """
     waiting: set[Future[Rows]] = set()
     left = iter(batches)
@@ -209,7 +216,8 @@ def _in_flight(
         done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         failed = [future for future in done if future.exception()]
         if failed:
-            done |= {future for future in waiting if future.done()}
+            give_up()
+            done |= wait({future for future in waiting if not future.cancel()}).done
         for future in done:
             if not future.exception():
                 yield future.result()
