@@ -79,10 +79,7 @@ class DistillTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: object
     ) -> Tensor:
-        """The objective over one batch; not a number stops the training.
-
-        Each row of an epoch counts alike. A term that is for some rows alone is a mean over those of a batch.
-        """
+        """The objective over one batch, each row of an epoch counting alike; a term for some is a mean over these."""
         self.model.share = self.state.global_step / max(1, self.state.max_steps - 1)  # 1 at the last step
         task: int = inputs.pop(TASK, 0)
         if self._own_words is not None:
