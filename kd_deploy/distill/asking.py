@@ -19,7 +19,7 @@ from kd_deploy.distill.signals import LOGITS, Signals
 from kd_deploy.distill.standing import keep, take_up
 from kd_deploy.distill.teachers import Teachers
 from kd_deploy.distill.teaching import Teaching
-from kd_deploy.distill.weighing import counting, require_rows
+from kd_deploy.distill.weighing import counting, leaves_nothing, require_rows
 from kd_deploy.manifest import RoundRecord
 from kd_deploy.recipe import Active, Distill, HardLabels
 from kd_deploy.tasks.encoding import Encoder, TextInput
@@ -97,7 +97,7 @@ def ask_in_rounds(
         teaching = _answered(
             teaching, logits[texts], answered[texts], heard[texts], computed=computed, settings=settings
         )
-        if number < rounds and teaching.data.rows is not None and not len(teaching.data.rows):
+        if number < rounds and leaves_nothing(teaching.data):
             skipped += 1  # no answer passes the limits of `samples` yet: later rounds bring more
             continue
         require_rows(teaching.data, settings)

@@ -14,7 +14,14 @@ from kd_deploy.distill.check_tokens import check_entries, check_tokens, first_te
 from kd_deploy.distill.checkpoints import find_model, labels_of
 from kd_deploy.distill.conditional_mlm import check_filling, filling_teacher, fills_pairs
 from kd_deploy.distill.endpoint import check_endpoint
-from kd_deploy.distill.expected import blank, expected_config, expected_shape, same_tokens, shape_from, teacher_config
+from kd_deploy.distill.expected import (
+    blank,
+    expected_config,
+    expected_shape,
+    same_tokenizer,
+    shape_from,
+    teacher_config,
+)
 from kd_deploy.distill.observe import word_vectors
 from kd_deploy.distill.precision import require_format
 from kd_deploy.distill.stage import check_silence, check_stage
@@ -126,10 +133,10 @@ def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None
         classes=len(labels.names) if labels else None,
         answers_only=bool(recipe.teacher and recipe.teacher.endpoint) or filling_teacher(recipe) is not None,
     )
-    answers = []
+    answers, alike, whole = [], same_tokenizer(recipe, start=start), recipe.student.vocabulary == "full"
     for stage in recipe.stages:
-        alike = same_tokens(recipe, stage.model_copy(update={"augment": None}), start=start)
-        known = replace(ground, same_tokens=same_tokens(recipe, stage, start=start), remedy=WHOLE if alike else ITS_OWN)
+        same = alike and (whole or not stage.augment)
+        known = replace(ground, same_tokens=same, remedy=WHOLE if alike else ITS_OWN)
         objective = build_objective(stage.objective, known)
         check_stage(stage, objective)
         answers.append(objective.answers)

@@ -23,7 +23,7 @@ from kd_deploy.distill.students.pooling import Pooling, embedder
 from kd_deploy.distill.students.transformer import depth_of, student_config
 from kd_deploy.distill.students.writers import writing_config
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import Distill, Recipe, ScratchModel, StaticStudent, Student, TransformerStudent
+from kd_deploy.recipe import Recipe, ScratchModel, StaticStudent, Student, TransformerStudent
 from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.recipe.objective import AnyTerm
 from kd_deploy.tasks.registry import TASKS
@@ -106,16 +106,13 @@ def shape_from(config: "PreTrainedConfig", *, task: str, terms: Sequence[AnyTerm
     return shape if told.heads else replace(shape, heads=None)
 
 
-def same_tokens(recipe: Recipe, settings: Distill, *, start: Path | None) -> bool:
-    """Whether student and teacher cut texts into the same tokens, as far as that is known before any is read.
+def same_tokenizer(recipe: Recipe, *, start: Path | None) -> bool:
+    """Whether a student starts from the tokenizer of its teacher, as far as that is known before any text is read.
 
     Args:
         recipe: Of one task.
-        settings: The stage.
         start: Whose tokenizer the student takes; None where it is not made yet.
     """
-    if settings.augment and recipe.student.vocabulary != "full":
-        return False
     first = recipe.teacher.first if recipe.teacher else None
     if start is None or first is None:
         return True

@@ -7,7 +7,7 @@ from kd_deploy.distill.terms import Objective
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
 from kd_deploy.recipe.endpoint import Endpoint
-from kd_deploy.recipe.objective import AngleRelations, AnyTerm, PerExample, Relational, Structure
+from kd_deploy.recipe.objective import AngleRelations, AnyTerm, Relational, Structure
 
 
 def check_stage(settings: Distill, objective: Objective) -> None:
@@ -22,7 +22,7 @@ def check_stage(settings: Distill, objective: Objective) -> None:
             "distill.patience waits for a better validation, and terms over layers alone do not change the answers",
             hint="leave patience out of this stage",
         )
-    of_all = next((term.term for term in settings.objective if _looks_at_all(term)), None)
+    of_all = _that_looks_at_all((settings,))
     if settings.active and of_all:
         raise RecipeError(
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
@@ -58,10 +58,10 @@ def check_silence(endpoint: Endpoint, stages: Sequence[Distill]) -> None:
     Raises:
         RecipeError: Naming the term.
     """
-    of_all = next((term for stage in stages for term in stage.objective if _looks_at_all(term)), None)
+    of_all = _that_looks_at_all(stages)
     if endpoint.protocol == "openai" and of_all:
         raise RecipeError(
-            f"teacher.endpoint: a chat model may name no label, and {of_all.term} weighs the texts of a batch by its "
+            f"teacher.endpoint: a chat model may name no label, and {of_all} weighs the texts of a batch by its "
             "answers",
             hint="leave focus out, and use soft_targets",
         )
@@ -75,5 +75,9 @@ def _is_between(term: AnyTerm) -> bool:
     return isinstance(term, Structure) or (isinstance(term, Relational) and term.gamma > 0)
 
 
-def _looks_at_all(term: AnyTerm) -> bool:
-    return isinstance(term, Relational) or (isinstance(term, PerExample) and term.focus != "all")
+def _that_looks_at_all(stages: Sequence[Distill]) -> str | None:
+    """The first term that weighs the texts of a batch by the teacher's answers to all of them; None: there is none."""
+    terms = (term for stage in stages for term in stage.objective)
+    return next(
+        (one.term for one in terms if isinstance(one, Relational) or getattr(one, "focus", "all") != "all"), None
+    )

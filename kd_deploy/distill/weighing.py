@@ -42,6 +42,11 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
     return replace(data, signals=data.signals, weights=weights.astype(np.float32), rows=rows)
 
 
+def leaves_nothing(data: TrainingData) -> bool:
+    """Whether no row is learned from."""
+    return data.rows is not None and not len(data.rows)
+
+
 def require_rows(data: TrainingData, settings: Distill) -> None:
     """Refuse data of which no row is learned from.
 
@@ -49,7 +54,7 @@ def require_rows(data: TrainingData, settings: Distill) -> None:
         RecipeError: Where the limits of `samples` leave none.
         TrainingError: Where the teacher answered none.
     """
-    if data.rows is None or len(data.rows):
+    if not leaves_nothing(data):
         return
     if settings.samples.all_count:
         raise TrainingError("the teacher named no label for any text", hint="change teacher.endpoint.prompt")
