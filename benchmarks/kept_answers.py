@@ -41,7 +41,7 @@ Answers = Callable[[Sequence[str]], list[list[float]]]
 def main() -> None:
     """Train what is missing, and write benchmarks/results/kept_answers.json."""
     options = _options()
-    work = Work(epochs=None, published=figures.read("objectives"))
+    work = Work(epochs=None)
     teacher = teacher_of(ON, work, encoder=options.encoder)
     labels, answers = _opened(Path(teacher["model"]))
     found: dict[str, list[Document]] = {row: [] for row in ("labels", *KEPT)}

@@ -2,8 +2,8 @@
 
 From the project's root: `python benchmarks/objectives.py --data trec6 --students bilstm`, in as many pieces as wanted.
 Each training leaves a file in runs/objectives/cells; a second call trains only what is missing, or what has changed in
-`objectives_rows.py`. What the result file holds counts as well, as long as recipe and teacher are the same; of a run
-that `--from` does not name, the report stays that is there.
+`objectives_rows.py`. What the result file holds counts as well, as long as its recipe and its teacher's are the same;
+of a run that `--from` does not name, the report stays that is there.
 
 All rows of a student have the same epochs, but those that are `longer`, which have twice as many, and `starter`, which
 is the recipe of `kd-deploy init`. `augment` makes as many steps as `longer`, `augment_longer` four times as many as
@@ -54,11 +54,11 @@ def main() -> None:
     for cell in every:
         found = work.cell(cell)
         results[cell.key] += [{**found, "seed": cell.seed}] if found else []
-    teachers = {data: record for data in DATA if (record := work.teacher(data))}
+    teachers = {data: known for data in DATA if (known := work.teachers(data))}
     if work.epochs is None:
         print(_write(results, teachers, reports=reports))
-    for data, teacher in teachers.items():
-        print(_table(data, teacher, results=results))
+    for data in teachers:
+        print(_table(data, results, teachers=teachers))
     if failed:
         raise SystemExit(f"{len(failed)} of {len(chosen)} trainings failed")
 
@@ -172,7 +172,10 @@ def accuracies(model: Path, data: str) -> dict[str, float]:
 
 
 def _write(
-    results: Mapping[str, Sequence[Document]], teachers: Mapping[str, Document], *, reports: Mapping[str, Document]
+    results: Mapping[str, Sequence[Document]],
+    teachers: Mapping[str, Mapping[str, Document]],
+    *,
+    reports: Mapping[str, Document],
 ) -> Path:
     found = {key: _retained(key, results, teachers=teachers) for key in results}
     reasons = {key: "not trained yet" for key, value in found.items() if value is None}
@@ -182,23 +185,24 @@ def _write(
             reasons[key] = f"no run with the student {name} was given (--from)"
     cells = {key: _raw(ran) for key, ran in results.items() if ran}
     in_order = {name: reports[name] for name in dict.fromkeys(OF_RUNS.values()) if name in reports}
-    raw = {"teachers": dict(teachers), "cells": cells, "reports": in_order}
+    by_data = {data: list(known.values()) for data, known in teachers.items()}
+    raw = {"teachers": by_data, "cells": cells, "reports": in_order}
     return figures.write("objectives", figures=found, reasons=reasons, raw=raw)
 
 
 def _raw(ran: Sequence[Document]) -> Document:
-    figures_of = {key: [one[key] for one in ran] for key in ("seed", *KEPT)}
-    return {**figures_of, "recipe": ran[0]["recipe"], "teacher_sha256": ran[0]["teacher_sha256"]}
+    return {**{key: [one[key] for one in ran] for key in ("seed", *KEPT)}, "recipe": ran[0]["recipe"]}
 
 
-def _retained(key: str, results: Mapping[str, Sequence[Document]], *, teachers: Mapping[str, Document]) -> float | None:
-    """The mean over the seeds; None: nothing was trained."""
-    ran = results.get(key)
-    if not ran:
-        return None
-    teacher: float = teachers[key.partition("/")[0]]["test_accuracy"]
-    accuracies: list[float] = [one["test_accuracy"] for one in ran]
-    return statistics.mean(accuracies) / teacher
+def _retained(
+    key: str, results: Mapping[str, Sequence[Document]], *, teachers: Mapping[str, Mapping[str, Document]]
+) -> float | None:
+    """The mean over the seeds, each beside the teacher that it had; None: nothing was trained."""
+    known = teachers.get(key.partition("/")[0], {})
+    shares: list[float] = [
+        one["test_accuracy"] / known[one["teacher_sha256"]]["test_accuracy"] for one in results.get(key, ())
+    ]
+    return statistics.mean(shares) if shares else None
 
 
 def _reports(runs: Sequence[Path]) -> dict[str, Document]:
@@ -239,13 +243,16 @@ def _of_run(key: str, report: Document) -> float:
     return quality["student"] / quality["teacher"]
 
 
-def _table(data: str, teacher: Document, *, results: Mapping[str, Sequence[Document]]) -> str:
+def _table(
+    data: str, results: Mapping[str, Sequence[Document]], *, teachers: Mapping[str, Mapping[str, Document]]
+) -> str:
     """Accuracy on test over the teacher's, mean over seeds (how many), in Markdown."""
-    lines = [f"\n{data}, teacher {teacher['test_accuracy']:.4f}\n", f"| | {' | '.join(STUDENTS)} |"]
+    reached = ", ".join(f"{one['test_accuracy']:.4f}" for one in teachers[data].values())
+    lines = [f"\n{data}, teacher {reached}\n", f"| | {' | '.join(STUDENTS)} |"]
     lines.append("|---" + "|--:" * len(STUDENTS) + "|")
     for row in ROWS:
         keys = [f"{data}/{student}/{row}" for student in STUDENTS]
-        values = [_retained(key, results, teachers={data: teacher}) for key in keys]
+        values = [_retained(key, results, teachers=teachers) for key in keys]
         cells = [
             "" if value is None else f"{value:.3f} ({len(results[key])})"
             for key, value in zip(keys, values, strict=True)

@@ -1,6 +1,6 @@
 """What the ablation is made of: data sets, students, rows, how each is trained, and where results are kept.
 
-All there is to tune stands here. A result counts as long as its recipe and its teacher are those of now.
+All there is to tune stands here. A result counts as long as its recipe and its teacher's are those of now.
 """
 
 import json
@@ -16,7 +16,7 @@ from kd_deploy.cli.init import STARTERS
 Document = dict[str, Any]
 RUNS = Path("runs")
 ALIKE: Mapping[str, Any] = {"control": False}  # `labels` is a row of its own
-KEPT = ("validation_accuracy", "test_accuracy", "seconds")  # of a training, in the result file
+KEPT = ("validation_accuracy", "test_accuracy", "seconds", "teacher_sha256")  # of a training, in the result file
 SHARED = "../shared"
 LEARNING_RATES = {"transformer": 1e-4, "bilstm": 1e-3, "static": 1e-3}
 FINETUNE: Mapping[str, Any] = {"epochs": 5, "batch_size": 32, "learning_rate": 1e-4}
@@ -248,9 +248,18 @@ class Work:
         return RUNS / ("objectives" if self.epochs is None else "objectives-trial")
 
     def teacher(self, data: str) -> Document | None:
-        """What is known of a data set's teacher, if it was trained as it would be now."""
-        found = read(self.folder / "teachers" / f"{data}.json") or self.published.get("teachers", {}).get(data)
+        """The teacher of a data set that lies here, if it was trained as it would be now."""
+        found = read(self.folder / "teachers" / f"{data}.json")
         return found if found and found["finetune"] == self.finetune(data) else None
+
+    def teachers(self, data: str) -> dict[str, Document]:
+        """Every teacher of a data set that was trained as it would be now, by the hash of its weights.
+
+        The same training makes other weights on another machine: each student is compared with its own teacher.
+        """
+        mine = self.teacher(data)
+        known = [*self.published.get("teachers", {}).get(data, []), *([mine] if mine else [])]
+        return {one["sha256"]: one for one in known if one["finetune"] == self.finetune(data)}
 
     def finetune(self, data: str) -> Document | None:
         """How a data set's teacher is trained; None: it is used as it is."""
@@ -260,10 +269,10 @@ class Work:
 
     def cell(self, cell: Cell) -> Document | None:
         """The result of a cell, if it was trained as it would be now; two rows may be one and the same training."""
-        teacher, recipe = self.teacher(cell.data), recipe_of(cell, epochs=self.epochs)
+        teachers, recipe = self.teachers(cell.data), recipe_of(cell, epochs=self.epochs)
         for row in (cell.row, *ROWS):
             found = read(self.cell_file(cell, row=row)) or self._published_cell(cell, row=row)
-            if teacher and found and (found["recipe"], found["teacher_sha256"]) == (recipe, teacher["sha256"]):
+            if found and found["recipe"] == recipe and found["teacher_sha256"] in teachers:
                 return found
         return None
 
@@ -272,8 +281,7 @@ class Work:
         if raw is None or cell.seed not in raw["seed"]:
             return None
         place = raw["seed"].index(cell.seed)
-        figures = {key: raw[key][place] for key in KEPT}
-        return {**figures, "recipe": seeded(raw["recipe"], cell.seed), "teacher_sha256": raw["teacher_sha256"]}
+        return {**{key: raw[key][place] for key in KEPT}, "recipe": seeded(raw["recipe"], cell.seed)}
 
     def cell_file(self, cell: Cell, *, row: str) -> Path:
         """Where the result of a cell goes."""
