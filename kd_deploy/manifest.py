@@ -105,15 +105,16 @@ class RoundRecord(Part):
 class TrainingRecord(Part):
     """What a student learned from in a stage: rows, teachers' answers, vocabulary, layers.
 
-    `asked` counts the different texts that the teacher was asked about, each piece of those that are read in pieces,
-    `computed` those that no cache held; `texts_unchanged` is the share of the training texts that a smaller vocabulary
-    leaves as they were, `new_texts_unchanged` that of validation, which has `new_tokens` more tokens, as a share,
-    and `new_unknown` of them unknown;
-    `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
+    `made` of the texts without labels were made of others (`augment`). `asked` counts the different texts that the
+    teacher was asked about, each piece of those that are read in pieces, `computed` those that no cache held.
+    `texts_unchanged` is the share of the training texts that a smaller vocabulary leaves as they were,
+    `new_texts_unchanged` that of validation, which has `new_tokens` more tokens, as a share, and `new_unknown` of them
+    unknown; `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
     """
 
     labelled: int
     unlabelled: int = 0
+    made: int = 0
     taking_part: int
     asked: int = 0
     computed: int = 0
@@ -177,17 +178,21 @@ def told(records: tuple[TrainingRecord, ...], *, plain: bool = False) -> tuple[s
 
 
 def _told(record: TrainingRecord, *, plain: bool) -> Iterator[str]:
-    texts = f"It learned from {record.labelled} texts with labels and {record.unlabelled} without"
+    found = record.unlabelled - record.made
+    texts = f"It learned from {record.labelled} texts with labels and {found} without"
     if plain:
-        texts = f"It learned from {record.labelled + record.unlabelled} texts"
+        texts = f"It learned from {record.labelled + found} texts"
+    if record.made:
+        texts += f", and {record.made} made of them"
     left_out = record.labelled + record.unlabelled - record.taking_part
-    asked = f"the teacher answered {record.asked} texts or pieces, {record.computed} of them not from the cache"
+    kept = record.asked - record.computed
+    asked = f"the teacher answered {record.asked} texts or pieces, {kept} of them from the cache"
     yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}."
     if record.teachers:
         yield f"Teachers on validation: {', '.join(f'{one.name} {one.score:.4f}' for one in record.teachers)}."
     if record.rounds:
         bought = "; ".join(f"after {one.asked} texts {one.score:.4f}" for one in record.rounds)
-        yield f"It chose what to ask the teacher; on validation, {bought}."
+        yield f"It chose what to ask the teacher; on validation, {bought}. It is the student of the last round."
     yield from _of_vocabulary(record)
     if record.layer_map is not None and record.likeness is not None:
         pairs = ", ".join(f"{low} learns from {high}" for low, high in record.layer_map)

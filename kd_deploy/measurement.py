@@ -138,12 +138,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataUsed:
-    """Which rows a number was computed on."""
+    """Which rows a number was computed on; `guess` is the accuracy of always saying their commonest class."""
 
     name: str
     split: str
     n: int
     sha256: str
+    guess: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from kd_deploy.data.arrow_files import read_folder, read_hub, read_parquet
 from kd_deploy.data.table import Table
 from kd_deploy.data.text_files import read_delimited, read_json_lines
-from kd_deploy.data.wanted import Wanted
+from kd_deploy.data.wanted import REMEDY, Wanted
 from kd_deploy.errors import DataError
 
 JSON_SUFFIXES = (".jsonl", ".json")
@@ -26,6 +26,7 @@ def read_table(
     required: tuple[str, ...],
     optional: tuple[str, ...] = (),
     split: str = "train",
+    remedy: str = REMEDY,
 ) -> Table:
     """The columns that a task asks for, under the task's names, with the place of every row.
 
@@ -37,6 +38,7 @@ def read_table(
         required: Task columns that must be there, in every row.
         optional: Task columns that may be; one that is nowhere is not in the table.
         split: Which split of a folder or of the hub; a file is one split.
+        remedy: What to do about a missing column, as `Wanted` has it.
 
     Raises:
         DataError: The source, a row, or a column cannot be used.
@@ -46,6 +48,7 @@ def read_table(
         source=source,
         required={task: columns.get(task, task) for task in required},
         optional={task: columns.get(task, task) for task in optional},
+        remedy=remedy,
     )
     path = Path(source)
     try:

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from kd_deploy.errors import DataError
 
 SEPARATORS = ",;\t|"
+REMEDY = "set data.columns to {{{task}: {name}}} in the recipe, or give --columns {task}=NAME"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A source, and the columns to read from it: the task's name of each, and the source's own."""
+    """A source, and the columns to read from it: the task's name of each, and the source's own.
+
+    `remedy` says where a column can be named, with `{task}` and `{name}` for what the task and the source call it.
+    """
 
     source: str
     required: dict[str, str]
     optional: dict[str, str]
+    remedy: str = REMEDY
 
     @property
     def names(self) -> dict[str, str]:
@@ -50,12 +55,9 @@ class Wanted:
             )
         known = ", ".join(repr(other) for other in there) or "none"
         near = [*difflib.get_close_matches(name, there, n=1), *difflib.get_close_matches(task, there, n=1)]
-        guess = f"did you mean {near[0]!r}? set" if near else "set"
-        example = near[0] if near else "its name there"
-        return DataError(
-            f"{place} has no column {called}; its columns: {known}",
-            hint=f"{guess} data.columns to {{{task}: {example}}} in the recipe, or give --columns {task}=NAME",
-        )
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        remedy = self.remedy.format(source=self.source, task=task, name=near[0] if near else "its name there")
+        return DataError(f"{place} has no column {called}; its columns: {known}", hint=f"{guess}{remedy}")
 
 
 def require_rows(count: int, *, source: str) -> None:

@@ -30,6 +30,9 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         value = metrics[f"eval_{self._metric}"]
         progress.say(f"{self._description}: epoch {round(state.epoch or 0)}, validation {self._metric} {value:.4f}")
 
-    def on_train_end(self, _args: object, _state: object, _control: object, **_: object) -> None:
-        """Close the bar, wherever it stands: its iterator goes."""
+    def on_train_end(self, _args: object, state: Any, _control: object, **_: object) -> None:
+        """Close the bar, wherever it stands: its iterator goes; and say so where patience ended the training."""
         self._steps = iter(())
+        if state.global_step < state.max_steps:
+            epochs = f"epoch {round(state.epoch or 0)} of {state.num_train_epochs}"
+            progress.say(f"{self._description}: ended after {epochs}, since none was better on validation")

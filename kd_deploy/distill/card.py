@@ -38,7 +38,7 @@ It was judged on data like its own; measure it on yours with `kd-deploy evaluate
 """
 
 BEFORE = """
-First its ONNX file, which needs no torch: `kd-deploy export PATH --onnx --quantize`. Then:
+It reads the ONNX files in `onnx/`, without torch. Are there none yet? `kd-deploy export PATH --onnx --quantize`.
 """
 
 

@@ -1,7 +1,7 @@
 """What every training of a recipe shares: its rows, where it works, how a model is trained and written."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from kd_deploy.distill.conditional_mlm import FILLS, ConditionalMaskedLM
 from kd_deploy.distill.lessons import Lesson
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.teaching import Teaching
+from kd_deploy.distill.terms import Term
 from kd_deploy.distill.trainer import train_together
 from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.generation import Generation
@@ -32,7 +33,8 @@ from kd_deploy.tasks.task import LabelSpace
 class Job:
     """What every training of a recipe shares.
 
-    `further` are the rows of its further tasks, by name; `logs` is where trackers that write files do so.
+    `further` are the rows of its further tasks, by name; `logs` is where trackers that write files do so; `terms` are
+    terms from Python, for the main task, besides those of the recipe.
     """
 
     recipe: Recipe
@@ -40,6 +42,7 @@ class Job:
     work: Path
     logs: Path | None = None
     further: Mapping[str, Splits] = field(default_factory=dict)
+    terms: Sequence[Term] = ()
 
     def of_task(self, name: str) -> "Job":
         """The job of a further task by itself, as its teacher needs it; the main task's is this one."""

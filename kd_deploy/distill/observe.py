@@ -49,6 +49,13 @@ class Shape:
         """The numbers in a vector that it makes of a text: as many as its top layer has, or its word vectors."""
         return self.width or self.embedding_width
 
+    @property
+    def signals(self) -> frozenset[str]:
+        """The names under which it can be observed."""
+        kinds = ("hidden", *(PROJECTIONS[0] if self.heads else ()))
+        layers = {f"{kind}.{layer}" for kind in kinds for layer in range(self.depth)}
+        return frozenset({"logits", *({"embedding"} if self.depth else ()), *layers})
+
 
 def shape_of(model: nn.Module) -> Shape:
     """What a model can show, found by asking it once."""

@@ -18,7 +18,7 @@ def control_of(stages: tuple[Distill, ...]) -> Distill:
 
 
 def described(stages: tuple[Distill, ...]) -> tuple[str, ...]:
-    """The terms of every stage with their knobs, and where the targets come from if not from the data."""
+    """The terms of every stage with their knobs, and what else says from which texts and how it learns."""
     return tuple(
         (f"stage {number}: " if len(stages) > 1 else "") + told
         for number, stage in enumerate(stages, start=1)
@@ -29,10 +29,12 @@ def described(stages: tuple[Distill, ...]) -> tuple[str, ...]:
 def _told(stage: Distill) -> Iterator[str]:
     for term in stage.objective:
         yield _with_knobs(term.term, {key: value for key, value in vars(term).items() if key != "term"})
-    for name in ("sequences", "on_policy"):
+    for name in ("sequences", "on_policy", "active", "augment", "adapter"):
         section = getattr(stage, name)
         if section is not None:
             yield _with_knobs(name, vars(section))
+    if not stage.samples.all_count:
+        yield _with_knobs("samples", vars(stage.samples))
 
 
 def _with_knobs(name: str, knobs: dict[str, object]) -> str:

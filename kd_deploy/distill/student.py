@@ -74,7 +74,8 @@ def distill_student(
         student = with_entries(student, main.tokens.kept)
     for name, one in subjects.items():
         with speaking_of(name):
-            require_fitting(student, one, () if control else job.recipe.stages)
+            own = job.terms if name == MAIN else ()
+            require_fitting(student, one, () if control else job.recipe.stages, own)
     recipe = job.recipe
     rate = partial(usual_rate, recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
@@ -86,7 +87,7 @@ def distill_student(
         teacher=None if control or main.teachers.remote else teacher.path,  # what teaches on a server has no file here
         name=None if control else main.taught_by,
         settings=job.recipe.stages[-1],
-        terms=("hard_labels",) if control else described(job.recipe.stages),
+        terms=("hard_labels",) if control else (*described(job.recipe.stages), *(one.name for one in job.terms)),
     )
     records = {name: tuple(one[name].record for one in passed) for name in subjects}
     tasks = {
@@ -178,7 +179,8 @@ def _stage(
     for name, one in subjects.items():
         with speaking_of(name):
             rows = with_sequences(one.splits, one.teachers, settings.sequences, generation=job.recipe.generation)
-            teachings[name] = prepare(student, one.teachers, splits=rows, settings=settings, tokens=one.tokens)
+            own = job.terms if name == MAIN else ()
+            teachings[name] = prepare(student, one.teachers, splits=rows, settings=settings, tokens=one.tokens, own=own)
     if settings.active is None:
         metrics = job.train_together(student, teachings, settings, what=what)
         return {

@@ -1,5 +1,6 @@
 """A student before its teacher: the objective fitted to both, and where the teacher's signals come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, lacking
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.subject import ground_of
 from kd_deploy.distill.teachers import Teachers
-from kd_deploy.distill.terms import Ground, Objective, build_objective, labels_alone
+from kd_deploy.distill.terms import Ground, Objective, Term, build_objective, labels_alone
 from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.transfer import transfer_texts
@@ -38,12 +39,14 @@ Matrix = tuple[tuple[float, ...], ...]
 class Teaching:
     """An objective that is ready, the texts it is for, and the teacher's signals: kept, or live.
 
-    `layer_map` and `likeness` say what `layers: auto` found; None where no term asked for it.
+    `made` of the texts without labels were made of others. `layer_map` and `likeness` say what `layers: auto` found;
+    None where no term asked for it.
     """
 
     objective: Objective
     data: TrainingData
     live: LiveTeacher | None = None
+    made: int = 0
     layer_map: tuple[tuple[int, int], ...] | None = None
     likeness: Matrix | None = None
 
@@ -56,6 +59,7 @@ class Teaching:
         return TrainingRecord(
             labelled=len(data.examples),
             unlabelled=len(data.unlabeled),
+            made=self.made,
             taking_part=len(data.inputs) if data.rows is None else len(data.rows),
             asked=signals.computed + signals.reused if signals else live,
             computed=signals.computed if signals else live,
@@ -88,7 +92,13 @@ def untaught(splits: Splits, tokens: Tokenizing, *, max_length: int, all_texts: 
 
 
 def prepare(
-    student: nn.Module, teachers: Teachers, *, splits: Splits, settings: Distill, tokens: Tokenizing
+    student: nn.Module,
+    teachers: Teachers,
+    *,
+    splits: Splits,
+    settings: Distill,
+    tokens: Tokenizing,
+    own: Sequence[Term] = (),
 ) -> Teaching:
     """Fit the objective of a stage to both models, gather the texts, and ask the teachers about them.
 
@@ -100,6 +110,7 @@ def prepare(
         splits: The rows of the recipe.
         settings: The stage.
         tokens: The student's tokenizer.
+        own: Terms from Python, besides those of the recipe.
 
     Raises:
         RecipeError: A term that does not fit the models, or no texts to learn from.
@@ -118,13 +129,16 @@ def prepare(
         progress.say(f"layer map by likeness: {', '.join(f'{low} from {high}' for low, high in chosen)}")
     ground = replace(ground_of(student, teachers, labels=splits.labels, settings=settings, tokens=tokens), auto=chosen)
     torch.manual_seed(settings.seed)  # of the projections that terms learn
-    objective = build_objective(settings.objective, ground)
+    objective = build_objective(settings.objective, ground, own)
     check_stage(settings, objective)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     learns_from_all = objective.teacher_names or is_its_own_label(splits.labels)
+    data = _texts(splits, settings, teachers=teachers, encoder=theirs) if learns_from_all else labelled
+    given = 0 if settings.texts == "labelled" or not learns_from_all else len(splits.unlabeled)
     teaching = Teaching(
         objective=objective,
-        data=_texts(splits, settings, teachers=teachers, encoder=theirs) if learns_from_all else labelled,
+        data=data,
+        made=len(data.unlabeled) - given if settings.augment else 0,
         layer_map=chosen,
         likeness=None if matrix is None else tuple(tuple(float(x) for x in row) for row in np.round(matrix, 4)),
     )

@@ -1,5 +1,6 @@
 """Every target over the same rows: quality, and agreement with the teacher."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
@@ -52,7 +53,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
     return Evaluation(
         task=task.NAME,
         main_metric=main_metric(examples),
-        data=DataUsed(name=name, split=split, n=len(examples), sha256=examples.sha256),
+        data=DataUsed(name=name, split=split, n=len(examples), sha256=examples.sha256, guess=_guess(examples)),
         references=task.references(examples),
         labels=examples.labels.names,
         problem_type=examples.labels.problem_type,
@@ -62,6 +63,14 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
         ),
         samples=shown,
     )
+
+
+def _guess(examples: Examples) -> float | None:
+    """What always saying the commonest class is worth, where each row has one class."""
+    if main_metric(examples) != "accuracy":
+        return None
+    (_, often), *_ = Counter(examples.targets).most_common(1)
+    return often / len(examples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,12 @@
 """What a reader of a report must know besides its figures."""
 
+from collections.abc import Iterator
+
+import yaml
+
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
+from kd_deploy.recipe import Recipe
 from kd_deploy.tasks.registry import TASKS, is_plain, names_tokens
 from kd_deploy.tasks.splits import Splits, text_of
 from kd_deploy.tasks.task import Examples
@@ -12,18 +17,25 @@ OTHER_TOKENS = (
     "bits_per_character can."
 )
 WORDLESS = "The teacher fills in words of a text and writes none by itself: there are no figures of it to compare with."
+FROM_TRAINING_ROWS = (
+    "Validation was held back from the training rows: a teacher that had learned from them elsewhere looks better "
+    "there than it is."
+)
 
 
-def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[str, ...]:
+def notes(recipe: Recipe, splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[str, ...]:
     """What to say of the rows and the models of a run.
 
     Args:
+        recipe: Of the run.
         splits: The rows of the main task.
         teacher: Of the main task; None for one on a server.
         student: As it was trained.
     """
     rows, _ = judged(splits)
-    found = []
+    found = list(_in_short(recipe, student))
+    if recipe.data.validation is None and recipe.data.split is None and _taught_elsewhere(recipe):
+        found.append(FROM_TRAINING_ROWS)
     if splits.test is None:
         found.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")
     if min(len(rows), len(splits.validation)) < FEW_ROWS:
@@ -45,6 +57,26 @@ def notes(splits: Splits, *, teacher: Bundle | None, student: Bundle) -> tuple[s
     found += told(manifest.training, plain=is_plain(TASKS[manifest.task]))
     further = (f"Task {name}: {one}" for name, task in manifest.tasks.items() for one in told(task.training))
     return (*found, *further)
+
+
+def _in_short(recipe: Recipe, student: Bundle) -> Iterator[str]:
+    """What was built, and how it learned: the keys of the recipe that are not as they always are."""
+    built = recipe.student.model_dump(mode="json", exclude_defaults=True)
+    yield f"Student: {_flow(built)}, {student.manifest.parameters / 1e6:.1f} million parameters."
+    for number, stage in enumerate(recipe.stages, start=1):
+        which = f", stage {number}" if len(recipe.stages) > 1 else ""
+        objective = [term.model_dump(mode="json", exclude_defaults=True) for term in stage.objective]
+        changed = stage.model_dump(mode="json", exclude_defaults=True, exclude={"control"})
+        yield f"Distillation{which}: {_flow({**changed, 'objective': objective, 'epochs': stage.epochs})}."
+
+
+def _flow(section: object) -> str:
+    return yaml.safe_dump(section, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6).strip()
+
+
+def _taught_elsewhere(recipe: Recipe) -> bool:
+    teacher = recipe.teacher
+    return bool(teacher and teacher.model and not teacher.finetune)
 
 
 def _tokenizer(bundle: Bundle) -> str:

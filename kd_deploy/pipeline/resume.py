@@ -11,6 +11,7 @@ from kd_deploy import progress
 from kd_deploy.bundle import Bundle, require_replaceable
 from kd_deploy.errors import BundleError
 from kd_deploy.files import sha256_text, write_text
+from kd_deploy.pipeline.fingerprints import signature
 
 STATE = ".kd-deploy"
 Made = TypeVar("Made")
@@ -18,7 +19,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The memory of a run folder: for each stage, the fingerprint of the inputs it was finished with.
+    """The memory of a run folder: for each stage, the fingerprints of what it was finished with and of what it left.
 
     `outdate` removes from the folder what is of an earlier bundle, once another one stands in its place.
     """
@@ -39,7 +40,15 @@ class Stages:
         """Where trackers that write files do so."""
         return self.folder / "logs"
 
-    def once(self, name: str, inputs: object, *, make: Callable[[], Made], reuse: Callable[[], Made]) -> Made:
+    def once(
+        self,
+        name: str,
+        inputs: object,
+        *,
+        make: Callable[[], Made],
+        reuse: Callable[[], Made],
+        left: Callable[[Made], object] = lambda _: None,
+    ) -> Made:
         """Run a stage, or reuse what it left when its inputs are the same and its output is whole.
 
         Args:
@@ -47,17 +56,20 @@ class Stages:
             inputs: JSON values that its output depends on.
             make: Runs it.
             reuse: Opens its output; a BundleError says that it is gone or was changed.
+            left: What tells this output from any other, as JSON values.
         """
         if self.holds(name, inputs):
             try:
                 made = reuse()
+                self._require_own(name, left(made))
             except BundleError as error:
                 progress.say(f"{name}: made again ({error})")
             else:
                 progress.say(f"{name}: nothing changed, reused")
                 return made
         made = make()
-        write_text(self._record(name), json.dumps({"inputs": fingerprint(inputs)}) + "\n")
+        found = {"inputs": fingerprint(inputs), "left": fingerprint(left(made))}
+        write_text(self._record(name), json.dumps(found) + "\n")
         return made
 
     def bundle(
@@ -88,14 +100,27 @@ class Stages:
             self.outdate(self.folder)
             return made
 
-        return self.once(name, inputs, make=replace, reuse=reuse)
+        def left(made: Bundle) -> object:
+            return [signature(made), *(signature(made, precision=one) for one in precisions)]
+
+        return self.once(name, inputs, make=replace, reuse=reuse, left=left)
 
     def holds(self, name: str, inputs: object) -> bool:
         """Whether a stage was finished with these inputs."""
-        return _recorded(self._record(name)) == fingerprint(inputs)
+        return self._recorded(name, "inputs") == fingerprint(inputs)
+
+    def _require_own(self, name: str, found: object) -> None:
+        if self._recorded(name, "left") != fingerprint(found):
+            raise BundleError("another command has written there since")
 
     def _record(self, name: str) -> Path:
         return self.folder / STATE / f"{name}.json"
+
+    def _recorded(self, name: str, what: str) -> str | None:
+        try:
+            return str(json.loads(self._record(name).read_text(encoding="utf-8"))[what])
+        except (OSError, ValueError, KeyError):
+            return None
 
 
 def fingerprint(inputs: object) -> str:
@@ -108,10 +133,3 @@ def whole_bundle(path: Path) -> Bundle:
     bundle = Bundle.open(path)
     bundle.verify_known()
     return bundle
-
-
-def _recorded(record: Path) -> str | None:
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["inputs"])
-    except (OSError, ValueError, KeyError):
-        return None

@@ -165,7 +165,7 @@ class Running:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the report must know of the data and the models."""
         teacher = None if self.endpoint else Bundle.open(self.output / "teacher")
-        return notes(self.splits, teacher=teacher, student=Bundle.open(self.output / "student"))
+        return notes(self.recipe, self.splits, teacher=teacher, student=Bundle.open(self.output / "student"))
 
     def _trained_teacher(self) -> Bundle:
         from kd_deploy.distill.job import Job

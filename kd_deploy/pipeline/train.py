@@ -1,6 +1,7 @@
 """The single trainings: a teacher alone, a student alone."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
+from kd_deploy.distill.terms import Term
 from kd_deploy.errors import BundleError, RecipeError, UsageError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
-from kd_deploy.pipeline.resume import fingerprint, whole_bundle
+from kd_deploy.pipeline.resume import STATE, fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
@@ -33,8 +35,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
         if recipe.task in WITHOUT_LABELS:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
-    require_place(output)
-    require_apart(output, recipe.teacher.first)
+    _require_free(output, recipe.teacher.first)
     processes.join()
     with locked(output):
         job = _of_teacher(_job(recipe.model_copy(update={"tasks": {}}), output), output)
@@ -43,23 +44,24 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
     return made
 
 
-def distill(recipe: Recipe, output: Path, *, teacher: str | None = None) -> Bundle:
+def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: Sequence[Term] = ()) -> Bundle:
     """Write the recipe's student as a bundle; an interrupted training goes on where it was.
 
     Args:
         recipe: What to do.
         output: Where the student goes.
         teacher: A model to learn from as it is, in place of the recipe's.
+        terms: Terms of one's own, in every stage, besides those of the recipe. A training that was broken off goes on
+            with them as long as their names are the same.
     """
     if teacher is not None:
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
-    require_place(output)
-    require_apart(output, *models_of(recipe))
+    _require_free(output, *models_of(recipe))
     check_recipe(recipe)
     processes.join()
     with locked(output):
-        job = _job(recipe, output)
+        job = _job(recipe, output, terms)
         check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
         teachers = {name: _teacher(_of_teacher(job.of_task(name), output)) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
@@ -88,6 +90,24 @@ def require_apart(output: Path, *models: str | None) -> None:
             )
 
 
+def _require_free(output: Path, *models: str | None) -> None:
+    """Refuse an output that is no place for a bundle of its own, and say what will be replaced.
+
+    Raises:
+        UsageError: It holds what is not ours, is one of the models, or belongs to a run.
+    """
+    require_place(output)
+    require_apart(output, *models)
+    place = output.resolve()
+    run = place.parent
+    if (run / STATE / f"{place.name}.json").is_file() and (output / MANIFEST).is_file():
+        raise UsageError(
+            f"{output} belongs to the run in {run}", hint="choose another --output, or kd-deploy run the recipe there"
+        )
+    if (output / MANIFEST).is_file():
+        progress.say(f"{output}: the model that lies there will be replaced")
+
+
 def _teacher(job: Job) -> Bundle:
     # Kept until the student is there: what is changed about it does not have its teacher fine-tuned again.
     path = job.work / "teacher.bundle"
@@ -104,7 +124,7 @@ def _whole(path: Path) -> Bundle | None:
         return None
 
 
-def _job(recipe: Recipe, output: Path) -> Job:
+def _job(recipe: Recipe, output: Path, terms: Sequence[Term] = ()) -> Job:
     known = teacher_labels(recipe.teacher, recipe.task) if recipe.teacher else ()
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
@@ -115,9 +135,10 @@ def _job(recipe: Recipe, output: Path) -> Job:
         voices(recipe.teacher),
         *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
         start(recipe.student),
+        *(one.name for one in terms),
     ]
     work, logs = _work(output, inputs), beside(output, "{}.logs")
-    return Job(recipe=recipe, splits=splits, work=work, logs=logs, further=further)
+    return Job(recipe=recipe, splits=splits, work=work, logs=logs, further=further, terms=terms)
 
 
 def _of_teacher(job: Job, output: Path) -> Job:

@@ -11,7 +11,7 @@ from kd_deploy.report.model import Report
 
 REPORT_FILE = "report.json"
 SCHEMA_FILE = Path(__file__).with_name("report.schema.json")
-ONLY_WHERE_SET = ("reason", "baseline")
+ONLY_WHERE_SET = ("reason", "baseline", "guess")
 
 
 def to_document(report: Report) -> dict[str, Any]:

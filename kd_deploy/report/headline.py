@@ -15,7 +15,7 @@ def headline(report: Report) -> tuple[Cell, ...]:
     if compared is None:
         return (words("No student was held against a teacher."),)
     clauses = list(_clauses(compared, report))
-    verdict = (*_harm(compared, report), *_gates(report, compared.target))
+    verdict = (*_taught(compared, report), *_further(compared, report), *_gates(report, compared.target))
     if not clauses:
         return (*_alone(compared, report), *verdict)
     return (words(f"{compared.target} "), *_listed(clauses), words("."), *verdict)
@@ -74,15 +74,40 @@ def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:
         yield from clause
 
 
-def _harm(compared: Comparison, report: Report) -> Iterator[Cell]:
-    """What nobody should overlook: a teacher that is worth nothing, a student that was better off without one."""
-    if main_quality(_named(compared.against, report), report.main_metric) == 0:
+def _taught(compared: Comparison, report: Report) -> Iterator[Cell]:
+    """What the teacher gave, beside labels alone; and a teacher that is worth nothing."""
+    taught_by = main_quality(_named(compared.against, report), report.main_metric)
+    guess = report.data.guess
+    if taught_by == 0:
         yield words(f" The {compared.against}'s {report.main_metric} is 0: there was nothing to learn.", state="failed")
+    elif taught_by is not None and guess is not None and taught_by <= guess:
+        yield words(f" The {compared.against} is no better than always saying the commonest class (", state="failed")
+        yield percent(guess)
+        yield words("): there was nothing to learn.", state="failed")
     taught = _difference(compared, report)
-    if taught and taught.points is not None and taught.high is not None and taught.high < 0:
-        yield words(" Distillation brought it ", state="failed")
-        yield points(taught.points)
-        yield words(f" points of {taught.metric}: on labels alone it is better.", state="failed")
+    if compared.against is None or taught is None or taught.points is None:
+        return
+    state = "failed" if taught.high is not None and taught.high < 0 else ""
+    yield words(" Distillation brought it ", state=state)
+    yield points(taught.points)
+    yield words(f" points of {taught.metric}{_meaning(taught)}", state=state)
+
+
+def _meaning(taught: Difference) -> str:
+    if taught.low is None or taught.high is None:
+        return "."
+    if taught.high < 0:
+        return ": on labels alone it is better."
+    return ", which may be chance." if taught.low <= 0 else " over labels alone."
+
+
+def _further(compared: Comparison, report: Report) -> Iterator[Cell]:
+    """What it keeps of its other tasks."""
+    for one in report.tasks:
+        if one.target == compared.target and one.retained is not None:
+            yield words(f" On {one.task} it keeps ")
+            yield percent(one.retained)
+            yield words(f" of the teacher's {one.metric}.")
 
 
 def _gates(report: Report, target: str) -> Iterator[Cell]:

@@ -66,6 +66,7 @@ def _data(report: Report) -> Facts:
         ("name", cells.words(report.data.name)),
         ("split", cells.words(report.data.split)),
         ("rows", cells.whole(report.data.n)),
+        *((("commonest class", cells.percent(report.data.guess)),) if report.data.guess is not None else ()),
         ("SHA-256", cells.words(report.data.sha256)),
     )
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+from kd_deploy import progress
 from kd_deploy.data.reading import read_table
 from kd_deploy.data.table import Table
+from kd_deploy.data.wanted import REMEDY
 from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.files import sha256_text
 from kd_deploy.recipe import TaskData
@@ -22,6 +24,7 @@ HELD_BACK = 0.1
 INSTEAD = {"labels": {"label"}, "answers": {"answer", "start"}}
 MOST_VECTORS = 2000  # texts without scores to be judged by: whole vectors are compared, and more would say no more
 NAME_A_FILE = "add rows, or name a file in data.validation"
+OF_ONE_COLUMN = "write {{source: {source}, column: {name}}} for it in data.unlabeled"
 RAISE_THE_SHARE = "raise its share in data.split, or add rows"
 # After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
 SENTENCE_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]])\s+|(?<=[。！？])|\n+|<br\s*/?>""")
@@ -91,10 +94,15 @@ def _read_unlabeled(
         own = one if isinstance(one, Unlabeled) else None
         source = own.source if own else str(one)
         columns = {_single(task): own.column} if own else data.columns
-        inputs = read_inputs(source, columns=columns, task=task, split="train")
+        remedy = OF_ONE_COLUMN if len(task.INPUTS) == 1 else REMEDY
+        inputs = read_inputs(source, columns=columns, task=task, split="train", remedy=remedy)
         _require_one_form(inputs, train, source=source, task=task)
         found += _sentences(inputs, source) if cut else inputs
-    found = [one for one in dict.fromkeys(found) if held_back.isdisjoint(_parts(one, task=task))]
+    distinct = dict.fromkeys(found)
+    found = [one for one in distinct if held_back.isdisjoint(_parts(one, task=task))]
+    if len(found) < len(distinct):
+        left_out = len(distinct) - len(found)
+        progress.say(f"data.unlabeled: {left_out} of {len(distinct)} texts stand in validation or test: left out")
     if data.unlabeled_limit is None or len(found) <= data.unlabeled_limit:
         return tuple(found)
     return tuple(random.Random(data.seed).sample(found, data.unlabeled_limit))  # noqa: S311 - a draw, not a secret
@@ -164,8 +172,10 @@ def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:
     return table
 
 
-def read_inputs(source: str, *, columns: Mapping[str, str], task: Task, split: str) -> tuple[TextInput, ...]:
-    """The inputs of a source whose rows need no labels.
+def read_inputs(
+    source: str, *, columns: Mapping[str, str], task: Task, split: str, remedy: str = REMEDY
+) -> tuple[TextInput, ...]:
+    """The inputs of a source whose rows need no labels; `remedy` as for `read_table`.
 
     Raises:
         UsageError: --columns names a column that the task does not have.
@@ -173,7 +183,8 @@ def read_inputs(source: str, *, columns: Mapping[str, str], task: Task, split: s
     """
     check_columns(columns, task=task)
     others = tuple(name for name in (*task.REQUIRED, *task.OPTIONAL) if name not in task.INPUTS)
-    return task.read_inputs(read_table(source, columns=columns, required=task.INPUTS, optional=others, split=split))
+    table = read_table(source, columns=columns, required=task.INPUTS, optional=others, split=split, remedy=remedy)
+    return task.read_inputs(table)
 
 
 def check_columns(columns: Mapping[str, str], *, task: Task, in_recipe: bool = False) -> None:

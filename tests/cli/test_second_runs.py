@@ -68,6 +68,36 @@ def test_a_note_beside_a_student_is_neither_lost_nor_a_reason_to_train(copied: P
     assert cli("export", copied / "student", "--quantize").code == 2
 
 
+def test_a_student_of_another_command_is_none_of_the_run(copied: Path, cli: Cli) -> None:
+    resolved, own = copied / "recipe.resolved.yaml", Bundle.open(copied / "student").manifest.files["model.safetensors"]
+
+    refused = cli("distill", resolved, "--output", copied / "student")
+    assert refused.code == 2
+    assert "belongs to the run in" in refused.err
+
+    other = ("distill", resolved, "--output", copied / "other", "--set", "distill.seed=5")
+    assert cli(*other).code == 0
+    assert "the model that lies there will be replaced" in cli(*other).err
+    shutil.rmtree(copied / "student")
+    (copied / "other").rename(copied / "student")
+    code, told = again(cli, copied)
+
+    assert code == 0
+    assert "student: made again (another command has written there since)" in told
+    assert "teacher: nothing changed, reused" in told
+    assert Bundle.open(copied / "student").manifest.files["model.safetensors"] == own
+
+
+def test_graphs_that_another_command_wrote_are_made_again(copied: Path, cli: Cli) -> None:
+    assert cli("export", copied / "student", "--onnx", "--opset", 18).code == 0
+
+    told = again(cli, copied)[1]
+
+    assert "student: nothing changed, reused" in told
+    assert "export-student: made again (another command has written there since)" in told
+    assert Bundle.open(copied / "student").manifest.graphs["fp32"].opset == 17
+
+
 def test_what_a_file_browser_leaves_is_nobodys_file(copied: Path, cli: Cli) -> None:
     (copied / "student" / ".DS_Store").write_bytes(b"Bud1")
 

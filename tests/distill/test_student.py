@@ -77,6 +77,19 @@ def test_three_stages_are_told_apart_in_the_bundle(tmp_path: Path, bert_bundle: 
     assert told(records)[0].startswith("Stage 1: It learned from 0 texts with labels and 32 without")
 
 
+def test_texts_that_were_made_are_told_apart(tmp_path: Path, bert_bundle: Bundle) -> None:
+    augmented = SHARED | TASK | {"augment": {"copies": 1}}
+
+    made = distill_student(job(tmp_path / "work", augmented), bert_bundle, tmp_path / "made")
+
+    (record,) = made.manifest.training
+    texts = f"48 texts with labels and 32 without, and {record.made} made of them"
+    assert 0 < record.made == record.unlabelled - 32
+    assert texts in told(made.manifest.training)[0]
+    assert f"{record.asked - record.computed} of them from the cache" in told(made.manifest.training)[0]
+    assert any(one.startswith("augment(mask=") for one in made.manifest.lineage.objective)
+
+
 def test_layers_that_were_found_by_likeness_are_told_with_the_matrix(tmp_path: Path, bert_bundle: Bundle) -> None:
     auto = SHARED | {"objective": [{"term": "soft_targets"}, {"term": "hidden", "layers": "auto"}]}
 

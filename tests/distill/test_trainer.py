@@ -520,9 +520,11 @@ def test_patience_ends_a_training_that_gets_no_better(
     monkeypatch.setattr(trainer_module, "evaluate_model", lambda *_, **__: {"accuracy": next(scores, 0.9)})
     steps = steps_of(monkeypatch)
 
-    learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
+    with reporting_to(heard := Heard()):
+        learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
 
     assert len(steps) == 4 * STEPS
+    assert [one for one in heard.said if "ended after epoch 4 of 6, since none was better" in one]
 
 
 def test_evaluation_keeps_the_order_of_the_rows(checkpoint: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kd_deploy.bundle import Bundle
-from kd_deploy.errors import UsageError
+from kd_deploy.distill.terms import Seen, Term
+from kd_deploy.errors import RecipeError, TrainingError, UsageError
 from kd_deploy.pipeline import train
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Recipe
@@ -59,6 +61,29 @@ def test_nothing_that_is_read_is_written_over(
     for command in (train.distill, train.finetune):
         with pytest.raises(UsageError, match="would be written over"):
             command(asked, teacher)
+
+
+def test_a_term_from_python_teaches_beside_those_of_the_recipe(checkpoint: Path, tmp_path: Path) -> None:
+    weights = {"distill": {"epochs": 1}, "teacher": {"model": str(checkpoint)}}
+    asked = Recipe.of(recipe(tmp_path, checkpoint).model_dump(exclude_none=True) | weights)
+
+    def pull(seen: Seen) -> torch.Tensor:
+        return (seen.student["logits"].float() - 10 * seen.teacher["logits"].float()).square().mean()
+
+    plain = train.distill(asked, tmp_path / "plain")
+    mine = train.distill(asked, tmp_path / "mine", terms=[Term("pull", compute=pull, teacher=("logits",))])
+
+    assert mine.manifest.lineage.objective == (*plain.manifest.lineage.objective, "pull")
+    assert mine.manifest.files["model.safetensors"] != plain.manifest.files["model.safetensors"]
+    for names, message in (
+        ({"student": ("hidden.7",)}, "hidden.7, which a Bilstm"),
+        ({"teacher": ("value.9",)}, "value.9"),
+    ):
+        with pytest.raises(RecipeError, match=f"the term pull looks at {message}"):
+            train.distill(asked, tmp_path / "other", terms=[Term("pull", compute=pull, **names)])
+    with pytest.raises(TrainingError, match=r"the term pull reads 'hidden\.0', which is not among what it looks at"):
+        train.distill(asked, tmp_path / "other", terms=[Term("pull", compute=lambda seen: seen.teacher["hidden.0"])])
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_kept_teacher_is_taken_up_and_a_damaged_one_made_again(

@@ -21,7 +21,7 @@ from tests.report.samples import (
 def test_the_verdict_is_one_sentence_and_the_gates() -> None:
     assert headline_text(report()) == (
         "student-int8 keeps 95.7 % of the teacher's accuracy, answers 16.0 times as fast and is 12.0 times smaller."
-        " It passes every gate."
+        " Distillation brought it +7.00 points of accuracy over labels alone. It passes every gate."
     )
 
 
@@ -30,7 +30,7 @@ def test_a_larger_student_is_told_by_both_sizes() -> None:
 
     told = headline_text(report(timed=benchmarked(measured(TEACHER), larger), gates=Gates(min_speedup=1)))
 
-    assert "times as fast and is larger, with 225 MB against the teacher's 90.0. It passes every gate." in told
+    assert "times as fast and is larger, with 225 MB against the teacher's 90.0. Distillation" in told
 
 
 def test_a_missed_gate_is_named() -> None:
@@ -70,7 +70,33 @@ def test_a_student_that_was_better_off_without_a_teacher_is_said_to_be() -> None
     told = headline_text(report(evaluation(*targets)))
 
     assert " Distillation brought it -6.00 points of accuracy: on labels alone it is better." in told
-    assert "Distillation" not in headline_text(report())
+
+
+def test_a_difference_that_may_be_chance_is_said_to_be() -> None:
+    targets = (evaluated(TEACHER), evaluated(CONTROL), evaluated(TORCH, right=165), evaluated(INT8))
+    known = report(evaluation(*targets))
+    alone = replace(known.differences[0], low=None, high=None)
+
+    assert " Distillation brought it +0.50 points of accuracy, which may be chance." in headline_text(known)
+    assert " brought it +0.50 points of accuracy. It" in headline_text(replace(known, differences=(alone,)))
+    assert "Distillation" not in headline_text(replace(known, differences=()))
+
+
+def test_a_teacher_that_says_the_commonest_class_is_no_teacher() -> None:
+    def told(guess: float | None) -> str:
+        made = report()
+        return headline_text(replace(made, data=replace(made.data, guess=guess)))
+
+    assert " The teacher is no better than always saying the commonest class (92.0 %): there was nothing" in told(0.92)
+    assert "commonest" not in told(0.91)
+    assert "commonest" not in told(None)
+
+
+def test_what_is_kept_of_the_other_tasks_is_told() -> None:
+    on_topic = replace(evaluation(), main_metric="accuracy")
+    made = report(replace(evaluation(), further={"topic": on_topic}))
+
+    assert " On topic it keeps 95.7 % of the teacher's accuracy." in headline_text(made)
 
 
 def test_a_teacher_that_is_worth_nothing_is_named() -> None:

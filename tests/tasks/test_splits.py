@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from kd_deploy.errors import DataError, RecipeError, UsageError
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Data
 from kd_deploy.tasks import question_answering, sentence_embedding, text2text, text_classification
 from kd_deploy.tasks.splits import Splits, read_inputs, read_splits
 from kd_deploy.tasks.splits import read as read_source
 from kd_deploy.tasks.task import Accepted
+from tests.heard import Heard
 
 
 def read(data: Data) -> Splits:
@@ -76,6 +78,29 @@ def test_texts_without_labels_are_read_from_all_their_files(tmp_path: Path) -> N
 
     assert splits.unlabeled == ("one", "two", "three", "four")
     assert splits.labels.names == ("bad", "good")
+
+
+def test_texts_to_be_judged_by_are_left_out_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"text": "validation 1"}\n{"text": "new"}\n{"text": "new"}\n')
+    judged = write(tmp_path / "validation.jsonl", 4)
+    data = Data(train=write(tmp_path / "train.jsonl", 50), validation=judged, unlabeled=(str(tmp_path / "more.jsonl"),))
+
+    with reporting_to(heard := Heard()):
+        found = read(data).unlabeled
+
+    assert found == ("new",)
+    assert heard.said == ["data.unlabeled: 1 of 2 texts stand in validation or test: left out"]
+
+
+def test_a_file_of_texts_with_another_column_is_told_how_to_name_it(tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"sentence": "four"}\n')
+    data = Data(train=write(tmp_path / "train.jsonl", 50), unlabeled=(str(tmp_path / "more.jsonl"),))
+
+    with pytest.raises(DataError, match=r"more\.jsonl:1 has no column 'text'|has no column 'text'") as refused:
+        read(data)
+
+    hint = f"write {{source: {tmp_path / 'more.jsonl'}, column: its name there}} for it in data.unlabeled"
+    assert refused.value.hint == hint
 
 
 def test_a_column_of_another_name_is_the_one_that_a_task_reads(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from kd_deploy.distill.terms import inner, outer
 from kd_deploy.distill.terms.ground import LOGITS, Ground, unfit
 from kd_deploy.distill.terms.objective import Objective
 from kd_deploy.distill.terms.term import Term
+from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import objective as recipe
 
 READY: dict[type[recipe.AnyTerm], Callable[[Any, Ground], Term]] = {
@@ -24,18 +25,34 @@ READY: dict[type[recipe.AnyTerm], Callable[[Any, Ground], Term]] = {
 BY_TOKEN = (recipe.Hidden, recipe.Embedding, recipe.AttentionMse, recipe.AttentionKl, recipe.Relations)
 
 
-def build_objective(terms: Sequence[recipe.AnyTerm], ground: Ground) -> Objective:
-    """The terms of a recipe for one student and one teacher.
+def build_objective(terms: Sequence[recipe.AnyTerm], ground: Ground, own: Sequence[Term] = ()) -> Objective:
+    """The terms of a recipe, and those from Python, for one student and one teacher.
 
     Raises:
         RecipeError: A term that does not fit the models, named with what would fit.
     """
-    return Objective([_ready(term, ground) for term in terms])
+    for term in own:
+        _require_shown(term, ground)
+    return Objective([*(_ready(term, ground) for term in terms), *own])
 
 
 def labels_alone() -> Objective:
     """What a teacher and a control are trained on."""
     return Objective([outer.hard_labels(recipe.HardLabels(term="hard_labels"), None)])
+
+
+def _require_shown(term: Term, ground: Ground) -> None:
+    """Refuse a term from Python that looks at what one of the models does not show."""
+    for shape, names in ((ground.student, term.student), (ground.teacher, term.teacher)):
+        shown = shape.signals
+        if shape is ground.teacher and ground.answers_only:
+            shown = frozenset(LOGITS)
+        strange = next((name for name in names if name not in shown), None)
+        if strange:
+            raise RecipeError(
+                f"the term {term.name} looks at {strange}, which a {shape.name} does not show",
+                hint=f"it shows {', '.join(sorted(shown))}",
+            )
 
 
 def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:

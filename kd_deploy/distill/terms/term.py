@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from kd_deploy.distill.objectives.likeliest import among
+from kd_deploy.errors import TrainingError
 from kd_deploy.recipe.section import Schedule
 
 
@@ -96,8 +97,19 @@ class Term(nn.Module):
         self._compute = compute
 
     def forward(self, seen: Seen) -> Tensor:
-        """The weighted loss of a batch, []."""
-        return scheduled(self.weight, seen.share) * self._compute(seen)
+        """The weighted loss of a batch, [].
+
+        Raises:
+            TrainingError: It reads a signal that it did not ask for.
+        """
+        try:
+            value = self._compute(seen)
+        except KeyError as error:
+            raise TrainingError(
+                f"the term {self.name} reads {error}, which is not among what it looks at",
+                hint="name it in the term's student or teacher",
+            ) from error
+        return scheduled(self.weight, seen.share) * value
 
 
 def scheduled(value: float | Schedule, share: float) -> float:
