@@ -1,8 +1,10 @@
 """What a reader of a report must know besides its figures."""
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 import yaml
+from pydantic import BaseModel
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
@@ -61,13 +63,17 @@ def notes(recipe: Recipe, splits: Splits, *, teacher: Bundle | None, student: Bu
 
 def _in_short(recipe: Recipe, student: Bundle) -> Iterator[str]:
     """What was built, and how it learned: the keys of the recipe that are not as they always are."""
-    built = recipe.student.model_dump(mode="json", exclude_defaults=True)
+    built = {"architecture": recipe.student.architecture} | _changed(recipe.student)
     yield f"Student: {_flow(built)}, {student.manifest.parameters / 1e6:.1f} million parameters."
     for number, stage in enumerate(recipe.stages, start=1):
         which = f", stage {number}" if len(recipe.stages) > 1 else ""
-        objective = [term.model_dump(mode="json", exclude_defaults=True) for term in stage.objective]
-        changed = stage.model_dump(mode="json", exclude_defaults=True, exclude={"control"})
-        yield f"Distillation{which}: {_flow({**changed, 'objective': objective, 'epochs': stage.epochs})}."
+        objective = [{"term": term.term} | _changed(term) for term in stage.objective]
+        told = {"objective": objective} | _changed(stage, but={"control", "objective"}) | {"epochs": stage.epochs}
+        yield f"Distillation{which}: {_flow(told)}."
+
+
+def _changed(section: BaseModel, but: AbstractSet[str] = frozenset()) -> dict[str, object]:
+    return section.model_dump(mode="json", exclude_defaults=True, exclude=set(but))
 
 
 def _flow(section: object) -> str:

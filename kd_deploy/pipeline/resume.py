@@ -67,6 +67,8 @@ class Stages:
             else:
                 progress.say(f"{name}: nothing changed, reused")
                 return made
+        elif self._recorded(name, "inputs"):
+            progress.say(f"{name}: made again (what it depends on has changed)")
         made = make()
         found = {"inputs": fingerprint(inputs), "left": fingerprint(left(made))}
         write_text(self._record(name), json.dumps(found) + "\n")

@@ -350,6 +350,7 @@ def test_texts_without_labels_are_no_reason_to_train_teacher_and_control_again(
     assert "teacher: nothing changed, reused" in told
     assert "control: nothing changed, reused" in told
     assert "student: nothing changed, reused" not in told
+    assert "student: made again (what it depends on has changed)" in told
 
 
 def test_a_launcher_of_several_processes_is_refused(copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,7 +393,10 @@ def test_the_notes_of_a_run_are_kept_whatever_forms_its_report_has(copied: Path,
 
     assert cli("report", copied, "--output", tmp_path / "report").code == 0
 
-    assert any("It learned from 400 texts" in note for note in read_json(tmp_path / "report" / "report.json")["notes"])
+    notes = read_json(tmp_path / "report" / "report.json")["notes"]
+    assert any("It learned from 400 texts" in note for note in notes)
+    assert [one for one in notes if one.startswith("Student: {architecture: ") and one.endswith(" million parameters.")]
+    assert [one for one in notes if one.startswith("Distillation: {") and "objective: [{term: " in one]
 
 
 def test_a_demo_replaces_no_other_run(copied: Path, cli: Cli) -> None:

@@ -15,7 +15,8 @@ from kd_deploy.recipe import objective as recipe
 from kd_deploy.tasks.task import Answers, Level
 
 LOGITS = ("logits",)
-WHOLE, ITS_OWN = "set student.vocabulary to full", "let the student start from this teacher"
+WHOLE = "set student.vocabulary to full (to auto, where no texts are made)"
+ITS_OWN = "let the student start from this teacher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,7 +236,9 @@ def test_other_tokens_allow_terms_over_logits_alone() -> None:
     build_objective(terms_of({"term": "soft_targets"}, {"term": "logit_mse"}), apart)
     with pytest.raises(RecipeError, match="term hidden compares token by token") as caught:
         build_objective(terms_of({"term": "hidden"}), apart)
-    assert caught.value.hint.startswith("set student.vocabulary to full, or use a term over logits")
+    assert caught.value.hint.startswith(
+        "set student.vocabulary to full (to auto, where no texts are made), or use a term over"
+    )
 
 
 def test_a_teacher_without_a_first_token_is_named() -> None:
