@@ -36,7 +36,7 @@ CORE = (
     "decoupled",
 )
 KNOBS = ("temperature_4", "no_labels")
-ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "longer", "augment")
+ON_SST2 = ("labels", "soft_targets", "logit_mse", "hidden", "relations", "longer", "augment", "augment_longer")
 
 STUDENTS: Mapping[str, Mapping[str, Any]] = {
     "bilstm": {"architecture": "bilstm", "hidden_size": 128},
@@ -271,9 +271,9 @@ class Work:
         """The result of a cell, if it was trained as it would be now; two rows may be one and the same training."""
         teachers, recipe = self.teachers(cell.data), recipe_of(cell, epochs=self.epochs)
         for row in (cell.row, *ROWS):
-            found = read(self.cell_file(cell, row=row)) or self._published_cell(cell, row=row)
-            if found and found["recipe"] == recipe and found["teacher_sha256"] in teachers:
-                return found
+            for found in (read(self.cell_file(cell, row=row)), self._published_cell(cell, row=row)):
+                if found and found["recipe"] == recipe and found["teacher_sha256"] in teachers:
+                    return found
         return None
 
     def _published_cell(self, cell: Cell, *, row: str) -> Document | None:

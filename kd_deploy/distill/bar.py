@@ -35,4 +35,4 @@ class Bar(TrainerCallback):  # type: ignore[misc]
         self._steps = iter(())
         if state.global_step < state.max_steps:
             epochs = f"epoch {round(state.epoch or 0)} of {state.num_train_epochs}"
-            progress.say(f"{self._description}: ended after {epochs}, since none was better on validation")
+            progress.say(f"{self._description}: ended after {epochs}, since no better one came on validation")

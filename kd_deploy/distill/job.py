@@ -15,7 +15,7 @@ from kd_deploy.distill.conditional_mlm import FILLS, ConditionalMaskedLM
 from kd_deploy.distill.lessons import Lesson
 from kd_deploy.distill.rows import TrainingData
 from kd_deploy.distill.teaching import Teaching
-from kd_deploy.distill.terms import Term
+from kd_deploy.distill.terms import MakeTerm
 from kd_deploy.distill.trainer import train_together
 from kd_deploy.files import sha256_file, sha256_text
 from kd_deploy.generation import Generation
@@ -42,7 +42,7 @@ class Job:
     work: Path
     logs: Path | None = None
     further: Mapping[str, Splits] = field(default_factory=dict)
-    terms: Sequence[Term] = ()
+    terms: Sequence[MakeTerm] = ()
 
     def of_task(self, name: str) -> "Job":
         """The job of a further task by itself, as its teacher needs it; the main task's is this one."""

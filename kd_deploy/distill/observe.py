@@ -50,11 +50,15 @@ class Shape:
         return self.width or self.embedding_width
 
     @property
-    def signals(self) -> frozenset[str]:
-        """The names under which it can be observed."""
-        kinds = ("hidden", *(PROJECTIONS[0] if self.heads else ()))
-        layers = {f"{kind}.{layer}" for kind in kinds for layer in range(self.depth)}
-        return frozenset({"logits", *({"embedding"} if self.depth else ()), *layers})
+    def layer_signals(self) -> tuple[str, ...]:
+        """What each of its layers shows."""
+        return ("hidden", *(PROJECTIONS[0] if self.heads else ())) if self.depth else ()
+
+    def shows(self, name: str) -> bool:
+        """Whether it can be observed under a name."""
+        kind, _, layer = name.partition(".")
+        of_layer = kind in self.layer_signals and layer.isdecimal() and int(layer) < self.depth
+        return name in ("logits", "embedding") or of_layer
 
 
 def shape_of(model: nn.Module) -> Shape:

@@ -24,6 +24,7 @@ from kd_deploy.distill.students.entries import with_entries
 from kd_deploy.distill.subject import Subject, require_comparable, require_fitting
 from kd_deploy.distill.teachers import open_teachers
 from kd_deploy.distill.teaching import prepare, untaught
+from kd_deploy.distill.terms import MakeTerm
 from kd_deploy.errors import DataError
 from kd_deploy.manifest import TaskRecord, TrainingRecord
 from kd_deploy.recipe import Distill
@@ -75,7 +76,7 @@ def distill_student(
     for name, one in subjects.items():
         with speaking_of(name):
             own = job.terms if name == MAIN else ()
-            require_fitting(student, one, () if control else job.recipe.stages, own)
+            require_fitting(student, one, () if control else job.recipe.stages, own=own)
     recipe = job.recipe
     rate = partial(usual_rate, recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
@@ -87,7 +88,7 @@ def distill_student(
         teacher=None if control or main.teachers.remote else teacher.path,  # what teaches on a server has no file here
         name=None if control else main.taught_by,
         settings=job.recipe.stages[-1],
-        terms=("hard_labels",) if control else (*described(job.recipe.stages), *(one.name for one in job.terms)),
+        terms=("hard_labels",) if control else (*described(job.recipe.stages), *map(_named, job.terms)),
     )
     records = {name: tuple(one[name].record for one in passed) for name in subjects}
     tasks = {
@@ -105,6 +106,10 @@ def distill_student(
     }
     outcome = Outcome(metrics=passed[-1][MAIN].metrics, training=records[MAIN], tasks=tasks)
     return job.write(student, output, tokenizer=main.tokens.folder, lineage=lineage, outcome=outcome)
+
+
+def _named(make: MakeTerm) -> str:
+    return str(getattr(make, "__name__", type(make).__name__))
 
 
 def _answered(job: Job, teacher: Bundle) -> Job:

@@ -12,7 +12,7 @@ from kd_deploy.distill.narrowed import Tokenizing
 from kd_deploy.distill.observe import shape_of
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.teachers import Teachers
-from kd_deploy.distill.terms import Ground, Term, build_objective
+from kd_deploy.distill.terms import Ground, MakeTerm, build_objective
 from kd_deploy.distill.terms.ground import ITS_OWN, WHOLE
 from kd_deploy.errors import RecipeError
 from kd_deploy.recipe import Distill
@@ -54,7 +54,9 @@ def ground_of(
     )
 
 
-def require_fitting(student: nn.Module, subject: Subject, stages: Sequence[Distill], own: Sequence[Term] = ()) -> None:
+def require_fitting(
+    student: nn.Module, subject: Subject, stages: Sequence[Distill], *, own: Sequence[MakeTerm] = ()
+) -> None:
     """Refuse a term of any stage that does not fit the models, or the stage, before the first is trained.
 
     Raises:
@@ -65,7 +67,7 @@ def require_fitting(student: nn.Module, subject: Subject, stages: Sequence[Disti
             student, subject.teachers, labels=subject.splits.labels, settings=settings, tokens=subject.tokens
         )
         with torch.random.fork_rng(devices=()):
-            check_stage(settings, build_objective(settings.objective, ground, own))
+            check_stage(settings, build_objective(settings.objective, ground, own=own))
 
 
 def require_comparable(student: nn.Module, subject: Subject) -> None:

@@ -20,7 +20,7 @@ from kd_deploy.distill.signals import LOGITS, LiveTeacher, cache_folder, lacking
 from kd_deploy.distill.stage import check_stage
 from kd_deploy.distill.subject import ground_of
 from kd_deploy.distill.teachers import Teachers
-from kd_deploy.distill.terms import Ground, Objective, Term, build_objective, labels_alone
+from kd_deploy.distill.terms import Ground, MakeTerm, Objective, build_objective, labels_alone
 from kd_deploy.distill.top_signals import top_signals
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.distill.transfer import transfer_texts
@@ -98,7 +98,7 @@ def prepare(
     splits: Splits,
     settings: Distill,
     tokens: Tokenizing,
-    own: Sequence[Term] = (),
+    own: Sequence[MakeTerm] = (),
 ) -> Teaching:
     """Fit the objective of a stage to both models, gather the texts, and ask the teachers about them.
 
@@ -129,7 +129,7 @@ def prepare(
         progress.say(f"layer map by likeness: {', '.join(f'{low} from {high}' for low, high in chosen)}")
     ground = replace(ground_of(student, teachers, labels=splits.labels, settings=settings, tokens=tokens), auto=chosen)
     torch.manual_seed(settings.seed)  # of the projections that terms learn
-    objective = build_objective(settings.objective, ground, own)
+    objective = build_objective(settings.objective, ground, own=own)
     check_stage(settings, objective)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     learns_from_all = objective.teacher_names or is_its_own_label(splits.labels)

@@ -1,9 +1,9 @@
 """What is said of a teacher that is worth no more than a guess."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from kd_deploy import progress
+from kd_deploy.tasks.scoring import commonest_share
 from kd_deploy.tasks.task import Target
 
 
@@ -16,8 +16,7 @@ def tell_of_a_guesser(accuracy: float, targets: Sequence[Target], *, rows: str, 
         rows: Whose accuracy it is.
         check: The key of the recipe that may be wrong, if there is one.
     """
-    (_, often), *_ = Counter(targets).most_common(1)
-    guess = often / len(targets)
+    guess = commonest_share(targets)
     if accuracy <= guess:
         progress.say(
             f"the teacher's {rows} accuracy {accuracy:.4f} is no better than always saying the commonest class "

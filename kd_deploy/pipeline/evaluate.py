@@ -1,6 +1,5 @@
 """Every target over the same rows: quality, and agreement with the teacher."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, isnan
@@ -12,6 +11,7 @@ from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, writes
+from kd_deploy.tasks.scoring import commonest_share
 from kd_deploy.tasks.splits import MOST_VECTORS
 from kd_deploy.tasks.task import Examples, Prediction
 
@@ -67,10 +67,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
 
 def _guess(examples: Examples) -> float | None:
     """What always saying the commonest class is worth, where each row has one class."""
-    if main_metric(examples) != "accuracy":
-        return None
-    (_, often), *_ = Counter(examples.targets).most_common(1)
-    return often / len(examples)
+    return commonest_share(examples.targets) if main_metric(examples) == "accuracy" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
 from kd_deploy.recipe import Recipe
+from kd_deploy.report.cells import whole
 from kd_deploy.tasks.registry import TASKS, is_plain, names_tokens
 from kd_deploy.tasks.splits import Splits, text_of
 from kd_deploy.tasks.task import Examples
@@ -20,8 +21,8 @@ OTHER_TOKENS = (
 )
 WORDLESS = "The teacher fills in words of a text and writes none by itself: there are no figures of it to compare with."
 FROM_TRAINING_ROWS = (
-    "Validation was held back from the training rows: a teacher that had learned from them elsewhere looks better "
-    "there than it is."
+    "{} held back from the file that data.train names: a teacher that had learned from it elsewhere looks better there "
+    "than it is."
 )
 
 
@@ -36,8 +37,9 @@ def notes(recipe: Recipe, splits: Splits, *, teacher: Bundle | None, student: Bu
     """
     rows, _ = judged(splits)
     found = list(_in_short(recipe, student))
-    if recipe.data.validation is None and recipe.data.split is None and _taught_elsewhere(recipe):
-        found.append(FROM_TRAINING_ROWS)
+    cut = "Validation and test were" if recipe.data.split else "" if recipe.data.validation else "Validation was"
+    if cut and _taught_elsewhere(recipe):
+        found.append(FROM_TRAINING_ROWS.format(cut))
     if splits.test is None:
         found.append("There was no test split: quality is on validation, by which the best epoch was chosen too.")
     if min(len(rows), len(splits.validation)) < FEW_ROWS:
@@ -64,7 +66,7 @@ def notes(recipe: Recipe, splits: Splits, *, teacher: Bundle | None, student: Bu
 def _in_short(recipe: Recipe, student: Bundle) -> Iterator[str]:
     """What was built, and how it learned: the keys of the recipe that are not as they always are."""
     built = {"architecture": recipe.student.architecture} | _changed(recipe.student)
-    yield f"Student: {_flow(built)}, {student.manifest.parameters / 1e6:.1f} million parameters."
+    yield f"Student: {_flow(built)}, {whole(student.manifest.parameters).text} parameters."
     for number, stage in enumerate(recipe.stages, start=1):
         which = f", stage {number}" if len(recipe.stages) > 1 else ""
         objective = [{"term": term.term} | _changed(term) for term in stage.objective]
@@ -82,7 +84,7 @@ def _flow(section: object) -> str:
 
 def _taught_elsewhere(recipe: Recipe) -> bool:
     teacher = recipe.teacher
-    return bool(teacher and teacher.model and not teacher.finetune)
+    return bool(teacher and (teacher.endpoint or (teacher.model and not teacher.finetune)))
 
 
 def _tokenizer(bundle: Bundle) -> str:

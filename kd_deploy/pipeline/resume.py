@@ -112,7 +112,8 @@ class Stages:
         return self._recorded(name, "inputs") == fingerprint(inputs)
 
     def _require_own(self, name: str, found: object) -> None:
-        if self._recorded(name, "left") != fingerprint(found):
+        known = self._recorded(name, "left")
+        if known is not None and known != fingerprint(found):
             raise BundleError("another command has written there since")
 
     def _record(self, name: str) -> Path:

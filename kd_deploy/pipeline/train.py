@@ -12,7 +12,7 @@ from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
-from kd_deploy.distill.terms import Term
+from kd_deploy.distill.terms import MakeTerm
 from kd_deploy.errors import BundleError, RecipeError, UsageError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
@@ -39,21 +39,26 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
     processes.join()
     with locked(output):
         job = _of_teacher(_job(recipe.model_copy(update={"tasks": {}}), output), output)
+        _tell_of_the_last(output)
         made = make_teacher(job, output)
         _forget(output)
     return made
 
 
-def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: Sequence[Term] = ()) -> Bundle:
+def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: Sequence[MakeTerm] = ()) -> Bundle:
     """Write the recipe's student as a bundle; an interrupted training goes on where it was.
 
     Args:
         recipe: What to do.
         output: Where the student goes.
         teacher: A model to learn from as it is, in place of the recipe's.
-        terms: Terms of one's own, in every stage, besides those of the recipe. A training that was broken off goes on
-            with them as long as their names are the same.
+        terms: What makes terms of one's own, for the main task in every stage, besides those of the recipe. A training
+            with them that was broken off begins again.
+
+    Raises:
+        RecipeError: The recipe cannot be done, or not with terms of one's own.
     """
+    _require_whole_answers(recipe, terms)
     if teacher is not None:
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
@@ -61,8 +66,12 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: 
     check_recipe(recipe)
     processes.join()
     with locked(output):
-        job = _job(recipe, output, terms)
+        job = replace(_job(recipe, output), terms=terms)
+        if terms and processes.is_first():
+            shutil.rmtree(job.work, ignore_errors=True)
+        processes.wait()
         check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
+        _tell_of_the_last(output)
         teachers = {name: _teacher(_of_teacher(job.of_task(name), output)) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(output)
@@ -91,7 +100,7 @@ def require_apart(output: Path, *models: str | None) -> None:
 
 
 def _require_free(output: Path, *models: str | None) -> None:
-    """Refuse an output that is no place for a bundle of its own, and say what will be replaced.
+    """Refuse an output that is no place for a bundle of its own.
 
     Raises:
         UsageError: It holds what is not ours, is one of the models, or belongs to a run.
@@ -104,6 +113,29 @@ def _require_free(output: Path, *models: str | None) -> None:
         raise UsageError(
             f"{output} belongs to the run in {run}", hint="choose another --output, or kd-deploy run the recipe there"
         )
+
+
+def _require_whole_answers(recipe: Recipe, terms: Sequence[MakeTerm]) -> None:
+    """Refuse terms from Python beside what they cannot know of: texts without an answer, and parts of answers."""
+    if not terms:
+        return
+    endpoint = recipe.teacher.endpoint if recipe.teacher else None
+    if endpoint and endpoint.protocol == "openai":
+        raise RecipeError(
+            "teacher.endpoint: a chat model may name no label, and a term from Python sees every text",
+            hint="leave terms out, or use the protocol oip",
+        )
+    for stage in recipe.stages:
+        asked = {"active": stage.active, "samples": not stage.samples.all_count, "top_k": stage.top_k}
+        key = next((key for key, value in asked.items() if value), None)
+        if key:
+            raise RecipeError(
+                f"distill.{key} leaves the teacher's answers out, and a term from Python sees all of them",
+                hint=f"leave {key} out, or terms",
+            )
+
+
+def _tell_of_the_last(output: Path) -> None:
     if (output / MANIFEST).is_file():
         progress.say(f"{output}: the model that lies there will be replaced")
 
@@ -124,7 +156,7 @@ def _whole(path: Path) -> Bundle | None:
         return None
 
 
-def _job(recipe: Recipe, output: Path, terms: Sequence[Term] = ()) -> Job:
+def _job(recipe: Recipe, output: Path) -> Job:
     known = teacher_labels(recipe.teacher, recipe.task) if recipe.teacher else ()
     splits = read_splits(recipe.data, task=TASKS[recipe.task], teacher=known)
     further = read_further(recipe, splits)
@@ -135,10 +167,9 @@ def _job(recipe: Recipe, output: Path, terms: Sequence[Term] = ()) -> Job:
         voices(recipe.teacher),
         *(first_teacher(one.teacher) + voices(one.teacher) for one in recipe.tasks.values()),
         start(recipe.student),
-        *(one.name for one in terms),
     ]
     work, logs = _work(output, inputs), beside(output, "{}.logs")
-    return Job(recipe=recipe, splits=splits, work=work, logs=logs, further=further, terms=terms)
+    return Job(recipe=recipe, splits=splits, work=work, logs=logs, further=further)
 
 
 def _of_teacher(job: Job, output: Path) -> Job:

@@ -1,5 +1,6 @@
 """The verdict in one sentence."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from kd_deploy.measurement import LOWER_IS_BETTER
@@ -15,7 +16,7 @@ def headline(report: Report) -> tuple[Cell, ...]:
     if compared is None:
         return (words("No student was held against a teacher."),)
     clauses = list(_clauses(compared, report))
-    verdict = (*_taught(compared, report), *_further(compared, report), *_gates(report, compared.target))
+    verdict = [piece for told in (_guesser, _taught, _further, _gates) for piece in told(compared, report)]
     if not clauses:
         return (*_alone(compared, report), *verdict)
     return (words(f"{compared.target} "), *_listed(clauses), words("."), *verdict)
@@ -30,13 +31,10 @@ def _alone(compared: Comparison, report: Report) -> Iterator[Cell]:
     taught = _difference(compared, report)
     if compared.against is None and taught is None:
         yield words("No teacher is in this report: its figures stand side by side.")
-        return
-    if compared.against is not None or taught is None or taught.points is None:
+    elif compared.against is not None or taught is None or taught.points is None:
         yield words(f"{compared.target} could not be held against its teacher.")
-        return
-    yield words(f"{compared.target} has no teacher beside it; what one taught it adds ")
-    yield points(taught.points)
-    yield words(f" points of {taught.metric} to labels alone.")
+    else:
+        yield words(f"{compared.target} has no teacher beside it.")
 
 
 def _difference(compared: Comparison, report: Report) -> Difference | None:
@@ -74,31 +72,38 @@ def _listed(clauses: Sequence[tuple[Cell, ...]]) -> Iterator[Cell]:
         yield from clause
 
 
-def _taught(compared: Comparison, report: Report) -> Iterator[Cell]:
-    """What the teacher gave, beside labels alone; and a teacher that is worth nothing."""
-    taught_by = main_quality(_named(compared.against, report), report.main_metric)
-    guess = report.data.guess
-    if taught_by == 0:
+def _guesser(compared: Comparison, report: Report) -> Iterator[Cell]:
+    """A teacher that nobody can learn from, as far as its main metric tells."""
+    found, guess = main_quality(_named(compared.against, report), report.main_metric), report.data.guess
+    if found == 0:
         yield words(f" The {compared.against}'s {report.main_metric} is 0: there was nothing to learn.", state="failed")
-    elif taught_by is not None and guess is not None and taught_by <= guess:
-        yield words(f" The {compared.against} is no better than always saying the commonest class (", state="failed")
+    elif found is not None and guess is not None and found <= guess:
+        said = "is right no more often than always saying the commonest class"
+        yield words(f" The {compared.against} {said} (", state="failed")
         yield percent(guess)
-        yield words("): there was nothing to learn.", state="failed")
+        yield words(").", state="failed")
+
+
+def _taught(compared: Comparison, report: Report) -> Iterator[Cell]:
+    """What the teacher gave, beside labels alone; of a perplexity a point is a hundredth of its logarithm."""
     taught = _difference(compared, report)
-    if compared.against is None or taught is None or taught.points is None:
+    if taught is None or taught.points is None:
         return
-    state = "failed" if taught.high is not None and taught.high < 0 else ""
-    yield words(" Distillation brought it ", state=state)
-    yield points(taught.points)
-    yield words(f" points of {taught.metric}{_meaning(taught)}", state=state)
-
-
-def _meaning(taught: Difference) -> str:
-    if taught.low is None or taught.high is None:
-        return "."
-    if taught.high < 0:
-        return ": on labels alone it is better."
-    return ", which may be chance." if taught.low <= 0 else " over labels alone."
+    meaning, state = ", which may be chance.", ""
+    if taught.low is None or taught.high is None or taught.low > 0:
+        meaning = " against labels alone."
+    elif taught.high < 0:
+        meaning, state = ": on labels alone it is better.", "failed"
+    if taught.metric in LOWER_IS_BETTER:
+        ratio = math.exp(-taught.points / 100)
+        verb = "raised" if ratio > 1 else "lowered"
+        yield words(f" Distillation {verb} the {taught.metric} of {taught.student} by ", state=state)
+        yield percent(abs(ratio - 1))
+        yield words(meaning, state=state)
+    else:
+        yield words(f" Distillation brought {taught.student} ", state=state)
+        yield points(taught.points)
+        yield words(f" points of {taught.metric}{meaning}", state=state)
 
 
 def _further(compared: Comparison, report: Report) -> Iterator[Cell]:
@@ -110,7 +115,8 @@ def _further(compared: Comparison, report: Report) -> Iterator[Cell]:
             yield words(f" of the teacher's {one.metric}.")
 
 
-def _gates(report: Report, target: str) -> Iterator[Cell]:
+def _gates(compared: Comparison, report: Report) -> Iterator[Cell]:
+    target = compared.target
     missed: dict[str | None, list[str]] = {}
     for gate in report.gates:
         if not gate.passed:

@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,6 +16,7 @@ from kd_deploy.recipe import TaskData
 from kd_deploy.recipe.data import Unlabeled
 from kd_deploy.tasks import question_answering
 from kd_deploy.tasks.encoding import TextInput
+from kd_deploy.tasks.sentences import sentences_in, sentences_of
 from kd_deploy.tasks.task import Examples, LabelSpace, Target, Task
 
 HELD_BACK = 0.1
@@ -26,8 +26,6 @@ MOST_VECTORS = 2000  # texts without scores to be judged by: whole vectors are c
 NAME_A_FILE = "add rows, or name a file in data.validation"
 OF_ONE_COLUMN = "write {{source: {source}, column: {name}}} for it in data.unlabeled"
 RAISE_THE_SHARE = "raise its share in data.split, or add rows"
-# After a full stop and its like, closing quotation marks included; at a line's end, in HTML too.
-SENTENCE_END = re.compile(r"""(?<=[.!?…])\s+|(?<=[.!?…]["')\]])\s+|(?<=[。！？])|\n+|<br\s*/?>""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,7 @@ def _read_unlabeled(
         remedy = OF_ONE_COLUMN if len(task.INPUTS) == 1 else REMEDY
         inputs = read_inputs(source, columns=columns, task=task, split="train", remedy=remedy)
         _require_one_form(inputs, train, source=source, task=task)
-        found += _sentences(inputs, source) if cut else inputs
+        found += sentences_of(inputs, source) if cut else inputs
     distinct = dict.fromkeys(found)
     found = [one for one in distinct if held_back.isdisjoint(_parts(one, task=task))]
     if len(found) < len(distinct):
@@ -129,26 +127,13 @@ def _single(task: Task) -> str:
     return task.INPUTS[0] if task.INPUTS else "text"
 
 
-def _sentences(inputs: Sequence[TextInput], source: str) -> list[TextInput]:
-    if not isinstance(inputs[0], str):
-        raise DataError(
-            f"{source} has pairs of texts, and data.unlabeled_as is sentences", hint="set unlabeled_as: texts"
-        )
-    return [part for text in inputs for part in _cut(str(text))]
-
-
-def _cut(text: str) -> list[str]:
-    parts = [part.strip() for part in SENTENCE_END.split(text)]
-    return [part for part in parts if any(character.isalnum() for character in part)]
-
-
 def _parts(one: TextInput, *, task: Task, cut: bool = False) -> list[TextInput]:
     """The texts of an input that it is the same to have learned from; with their sentences, where these are cut out."""
     if task.ANSWERS == "vector" and not isinstance(one, str):
         whole: list[TextInput] = list(one)
     else:
         whole = [text_of(one, task=task.NAME)]
-    return [*whole, *(part for text in whole if cut for part in _cut(str(text)))]
+    return [*whole, *(part for text in whole if cut for part in sentences_in(str(text)))]
 
 
 def read(data: TaskData, source: str, *, task: Task, split: str) -> Table:

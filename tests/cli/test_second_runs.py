@@ -395,7 +395,7 @@ def test_the_notes_of_a_run_are_kept_whatever_forms_its_report_has(copied: Path,
 
     notes = read_json(tmp_path / "report" / "report.json")["notes"]
     assert any("It learned from 400 texts" in note for note in notes)
-    assert [one for one in notes if one.startswith("Student: {architecture: ") and one.endswith(" million parameters.")]
+    assert [one for one in notes if one.startswith("Student: {architecture: ") and one.endswith(" parameters.")]
     assert [one for one in notes if one.startswith("Distillation: {") and "objective: [{term: " in one]
 
 

@@ -524,7 +524,7 @@ def test_patience_ends_a_training_that_gets_no_better(
         learn(student(checkpoint), checkpoint, tmp_path, epochs=6, patience=2)
 
     assert len(steps) == 4 * STEPS
-    assert [one for one in heard.said if "ended after epoch 4 of 6, since none was better" in one]
+    assert [one for one in heard.said if "ended after epoch 4 of 6, since no better one" in one]
 
 
 def test_evaluation_keeps_the_order_of_the_rows(checkpoint: Path) -> None:

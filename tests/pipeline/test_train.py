@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kd_deploy.bundle import Bundle
-from kd_deploy.distill.terms import Seen, Term
+from kd_deploy.distill.terms import Ground, Seen, Term
 from kd_deploy.errors import RecipeError, TrainingError, UsageError
 from kd_deploy.pipeline import train
 from kd_deploy.progress import reporting_to
@@ -22,7 +22,10 @@ class BrokenOffError(Exception):
     """Somebody pressed Ctrl-C."""
 
 
-def recipe(folder: Path, checkpoint: Path) -> Recipe:
+SOFT = [{"term": "soft_targets"}]
+
+
+def recipe(folder: Path, checkpoint: Path, settings: dict[str, Any] | None = None) -> Recipe:
     rows = tiny.single_label(24, seed=1)
     lines = [
         json.dumps({"text": text, "label": rows.labels.names[target]})
@@ -36,6 +39,7 @@ def recipe(folder: Path, checkpoint: Path) -> Recipe:
             "data": {"train": str(folder / "train.jsonl"), "max_length": tiny.MAX_LENGTH},
             "teacher": {"model": str(checkpoint), "finetune": {"epochs": 1}},
             "student": {"architecture": "bilstm", "hidden_size": 8},
+            "distill": settings or {},
         }
     )
 
@@ -64,26 +68,71 @@ def test_nothing_that_is_read_is_written_over(
 
 
 def test_a_term_from_python_teaches_beside_those_of_the_recipe(checkpoint: Path, tmp_path: Path) -> None:
-    weights = {"distill": {"epochs": 1}, "teacher": {"model": str(checkpoint)}}
-    asked = Recipe.of(recipe(tmp_path, checkpoint).model_dump(exclude_none=True) | weights)
+    asked = recipe(tmp_path, checkpoint, {"objective": SOFT, "epochs": 1})
+    widths: list[int] = []
 
-    def pull(seen: Seen) -> torch.Tensor:
-        return (seen.student["logits"].float() - 10 * seen.teacher["logits"].float()).square().mean()
+    def pull(ground: Ground) -> Term:
+        to_teacher = torch.nn.Linear(ground.student.width, ground.teacher.width)
+        widths.append(ground.teacher.width)
+
+        def compute(seen: Seen) -> torch.Tensor:
+            ours, theirs = seen.student["hidden.0"], seen.teacher["hidden.1"]
+            return (to_teacher(ours.float()) - theirs.float()).square()[seen.mask.bool()].mean()
+
+        return Term("pull", compute=compute, student=("hidden.0",), teacher=("hidden.1",), learned=to_teacher)
 
     plain = train.distill(asked, tmp_path / "plain")
-    mine = train.distill(asked, tmp_path / "mine", terms=[Term("pull", compute=pull, teacher=("logits",))])
+    mine = [train.distill(asked, tmp_path / name, terms=[pull]) for name in ("mine", "again")]
+    weights = [one.manifest.files["model.safetensors"].sha256 for one in (plain, *mine)]
 
-    assert mine.manifest.lineage.objective == (*plain.manifest.lineage.objective, "pull")
-    assert mine.manifest.files["model.safetensors"] != plain.manifest.files["model.safetensors"]
-    for names, message in (
-        ({"student": ("hidden.7",)}, "hidden.7, which a Bilstm"),
-        ({"teacher": ("value.9",)}, "value.9"),
-    ):
-        with pytest.raises(RecipeError, match=f"the term pull looks at {message}"):
-            train.distill(asked, tmp_path / "other", terms=[Term("pull", compute=pull, **names)])
+    assert mine[0].manifest.lineage.objective == (*plain.manifest.lineage.objective, "pull")
+    assert weights[0] != weights[1] == weights[2]
+    assert set(widths) == {tiny.SIZES.hidden_size}
+
+
+@pytest.mark.parametrize(
+    ("looks", "message"),
+    [
+        ({"student": ("hidden.7",)}, "the term pull looks at hidden.7, which a Bilstm does not show"),
+        ({"student": ("value.0",)}, "the term pull looks at value.0, which a Bilstm does not show"),
+        ({"teacher": ("value.9",)}, "the term pull looks at value.9, which a bert does not show"),
+    ],
+)
+def test_a_term_from_python_that_sees_nothing_is_refused(
+    checkpoint: Path, tmp_path: Path, looks: dict[str, Any], message: str
+) -> None:
+    asked = recipe(tmp_path, checkpoint, {"objective": SOFT, "epochs": 1})
+
+    with pytest.raises(RecipeError) as refused:
+        train.distill(asked, tmp_path / "student", terms=[lambda _: Term("pull", compute=nothing, **looks)])
+
+    assert str(refused.value) == message
+    assert not (tmp_path / "student").exists()
+
+
+def nothing(seen: Seen) -> torch.Tensor:
+    return seen.teacher["hidden.0"].mean() * 0
+
+
+def test_a_term_from_python_that_reads_what_it_did_not_ask_for_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    def term(_: Ground) -> Term:
+        return Term("pull", compute=nothing, teacher=("logits",))
+
     with pytest.raises(TrainingError, match=r"the term pull reads 'hidden\.0', which is not among what it looks at"):
-        train.distill(asked, tmp_path / "other", terms=[Term("pull", compute=lambda seen: seen.teacher["hidden.0"])])
-    assert not (tmp_path / "other").exists()
+        train.distill(recipe(tmp_path, checkpoint, {"epochs": 1}), tmp_path / "student", terms=[term])
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [({"active": {"budget": 8, "rounds": 1}}, "active"), ({"samples": {"min_confidence": 0.9}}, "samples")],
+)
+def test_a_term_from_python_is_refused_where_answers_are_left_out(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], key: str
+) -> None:
+    asked = recipe(tmp_path, checkpoint, {"epochs": 1} | settings)
+
+    with pytest.raises(RecipeError, match=rf"distill\.{key} leaves the teacher's answers out"):
+        train.distill(asked, tmp_path / "student", terms=[lambda _: Term("pull", compute=nothing)])
 
 
 def test_a_kept_teacher_is_taken_up_and_a_damaged_one_made_again(

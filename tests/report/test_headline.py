@@ -21,7 +21,7 @@ from tests.report.samples import (
 def test_the_verdict_is_one_sentence_and_the_gates() -> None:
     assert headline_text(report()) == (
         "student-int8 keeps 95.7 % of the teacher's accuracy, answers 16.0 times as fast and is 12.0 times smaller."
-        " Distillation brought it +7.00 points of accuracy over labels alone. It passes every gate."
+        " Distillation brought student-torch +7.00 points of accuracy against labels alone. It passes every gate."
     )
 
 
@@ -60,7 +60,7 @@ def test_without_a_teacher_the_control_says_what_was_taught() -> None:
     points = made.differences[0].points
     assert points is not None
     assert headline_text(made).startswith(
-        f"student-int8 has no teacher beside it; what one taught it adds {points:+.2f} points of accuracy to labels"
+        f"student-int8 has no teacher beside it. Distillation brought student-torch {points:+.2f} points of accuracy"
     )
 
 
@@ -69,7 +69,7 @@ def test_a_student_that_was_better_off_without_a_teacher_is_said_to_be() -> None
 
     told = headline_text(report(evaluation(*targets)))
 
-    assert " Distillation brought it -6.00 points of accuracy: on labels alone it is better." in told
+    assert " Distillation brought student-torch -6.00 points of accuracy: on labels alone it is better." in told
 
 
 def test_a_difference_that_may_be_chance_is_said_to_be() -> None:
@@ -77,9 +77,20 @@ def test_a_difference_that_may_be_chance_is_said_to_be() -> None:
     known = report(evaluation(*targets))
     alone = replace(known.differences[0], low=None, high=None)
 
-    assert " Distillation brought it +0.50 points of accuracy, which may be chance." in headline_text(known)
-    assert " brought it +0.50 points of accuracy. It" in headline_text(replace(known, differences=(alone,)))
+    assert " Distillation brought student-torch +0.50 points of accuracy, which may be chance." in headline_text(known)
+    unsure = headline_text(replace(known, differences=(alone,)))
+    assert " brought student-torch +0.50 points of accuracy against labels alone. It" in unsure
     assert "Distillation" not in headline_text(replace(known, differences=()))
+
+
+def test_a_gain_in_perplexity_is_told_as_a_share_of_it() -> None:
+    def told(points: float) -> str:
+        made = report()
+        found = replace(made.differences[0], metric="perplexity", points=points, low=points - 1, high=points + 1)
+        return headline_text(replace(made, differences=(found,)))
+
+    assert " Distillation lowered the perplexity of student-torch by 9.5 % against labels alone." in told(10)
+    assert " Distillation raised the perplexity of student-torch by 10.5 %: on labels alone it is better." in told(-10)
 
 
 def test_a_teacher_that_says_the_commonest_class_is_no_teacher() -> None:
@@ -87,7 +98,7 @@ def test_a_teacher_that_says_the_commonest_class_is_no_teacher() -> None:
         made = report()
         return headline_text(replace(made, data=replace(made.data, guess=guess)))
 
-    assert " The teacher is no better than always saying the commonest class (92.0 %): there was nothing" in told(0.92)
+    assert " The teacher is right no more often than always saying the commonest class (92.0 %)." in told(0.92)
     assert "commonest" not in told(0.91)
     assert "commonest" not in told(None)
 
@@ -137,4 +148,7 @@ def test_a_run_without_a_teacher_is_judged_by_its_own_control() -> None:
     )
 
     assert first.differences[0].points != second.differences[0].points == pytest.approx(-1)
-    assert "second/student-int8 has no teacher beside it; what one taught it adds -1.00 points" in headline_text(joint)
+    told = headline_text(joint)
+    assert (
+        "second/student-int8 has no teacher beside it. Distillation brought second/student-torch -1.00 points" in told
+    )

@@ -25,15 +25,16 @@ READY: dict[type[recipe.AnyTerm], Callable[[Any, Ground], Term]] = {
 BY_TOKEN = (recipe.Hidden, recipe.Embedding, recipe.AttentionMse, recipe.AttentionKl, recipe.Relations)
 
 
-def build_objective(terms: Sequence[recipe.AnyTerm], ground: Ground, own: Sequence[Term] = ()) -> Objective:
+MakeTerm = Callable[[Ground], Term]  # a term from Python, made anew for the two models of each training
+
+
+def build_objective(terms: Sequence[recipe.AnyTerm], ground: Ground, *, own: Sequence[MakeTerm] = ()) -> Objective:
     """The terms of a recipe, and those from Python, for one student and one teacher.
 
     Raises:
         RecipeError: A term that does not fit the models, named with what would fit.
     """
-    for term in own:
-        _require_shown(term, ground)
-    return Objective([*(_ready(term, ground) for term in terms), *own])
+    return Objective([*(_ready(term, ground) for term in terms), *(_own(make, ground) for make in own)])
 
 
 def labels_alone() -> Objective:
@@ -41,18 +42,30 @@ def labels_alone() -> Objective:
     return Objective([outer.hard_labels(recipe.HardLabels(term="hard_labels"), None)])
 
 
-def _require_shown(term: Term, ground: Ground) -> None:
-    """Refuse a term from Python that looks at what one of the models does not show."""
+def _own(make: MakeTerm, ground: Ground) -> Term:
+    """A term from Python, refused where it looks at what one of the models does not show."""
+    term = make(ground)
     for shape, names in ((ground.student, term.student), (ground.teacher, term.teacher)):
-        shown = shape.signals
-        if shape is ground.teacher and ground.answers_only:
-            shown = frozenset(LOGITS)
-        strange = next((name for name in names if name not in shown), None)
+        strange = next((name for name in names if not shape.shows(name)), None)
         if strange:
+            layers = [f"{kind}.0 to {kind}.{shape.depth - 1}" for kind in shape.layer_signals]
             raise RecipeError(
                 f"the term {term.name} looks at {strange}, which a {shape.name} does not show",
-                hint=f"it shows {', '.join(sorted(shown))}",
+                hint=f"it shows {', '.join(['logits', 'embedding', *layers])}",
             )
+    if ground.answers_only and set(term.teacher) - set(LOGITS):
+        raise RecipeError(
+            f"the term {term.name} looks into the teacher, and this one shows its answers alone", hint="use its logits"
+        )
+    by_token = set(term.student) - set(LOGITS) or ground.level != "text"
+    if term.teacher and by_token and not ground.same_tokens:
+        raise RecipeError(
+            f"the term {term.name} compares token by token, and the student cuts texts into other tokens than the "
+            "teacher",
+            hint=ground.remedy,
+        )
+    term.answers = term.answers or ground.answers == "vector"
+    return term
 
 
 def _ready(term: recipe.AnyTerm, ground: Ground) -> Term:

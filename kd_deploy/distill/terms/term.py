@@ -1,6 +1,7 @@
 """One term of an objective, ready to use: what it looks at, what it has to learn itself, and its value."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from kd_deploy.distill.objectives.likeliest import among
 from kd_deploy.errors import TrainingError
 from kd_deploy.recipe.section import Schedule
+
+SIGNAL = re.compile(r"logits|embedding|(hidden|query|key|value)\.\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ class Seen:
 class Term(nn.Module):
     """A weighted part of the loss.
 
-    A term of one's own, from Python: `Term("mine", compute=lambda seen: ..., teacher=("logits",))`.
+    A term of one's own, from Python: `lambda ground: Term("mine", compute=lambda seen: ..., teacher=("logits",))`.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class Term(nn.Module):
         try:
             value = self._compute(seen)
         except KeyError as error:
+            if not SIGNAL.fullmatch(str(error.args[0])):
+                raise
             raise TrainingError(
                 f"the term {self.name} reads {error}, which is not among what it looks at",
                 hint="name it in the term's student or teacher",
