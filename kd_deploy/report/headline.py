@@ -1,6 +1,5 @@
 """The verdict in one sentence."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 from kd_deploy.measurement import LOWER_IS_BETTER
@@ -85,7 +84,7 @@ def _guesser(compared: Comparison, report: Report) -> Iterator[Cell]:
 
 
 def _taught(compared: Comparison, report: Report) -> Iterator[Cell]:
-    """What the teacher gave, beside labels alone; of a perplexity a point is a hundredth of its logarithm."""
+    """What the teacher gave, beside labels alone."""
     taught = _difference(compared, report)
     if taught is None or taught.points is None:
         return
@@ -94,16 +93,10 @@ def _taught(compared: Comparison, report: Report) -> Iterator[Cell]:
         meaning = " against labels alone."
     elif taught.high < 0:
         meaning, state = ": on labels alone it is better.", "failed"
-    if taught.metric in LOWER_IS_BETTER:
-        ratio = math.exp(-taught.points / 100)
-        verb = "raised" if ratio > 1 else "lowered"
-        yield words(f" Distillation {verb} the {taught.metric} of {taught.student} by ", state=state)
-        yield percent(abs(ratio - 1))
-        yield words(meaning, state=state)
-    else:
-        yield words(f" Distillation brought {taught.student} ", state=state)
-        yield points(taught.points)
-        yield words(f" points of {taught.metric}{meaning}", state=state)
+    unit = " (hundredths of its logarithm, more are better)" if taught.metric in LOWER_IS_BETTER else ""
+    yield words(f" Distillation brought {taught.student} ", state=state)
+    yield points(taught.points)
+    yield words(f" points of {taught.metric}{unit}{meaning}", state=state)
 
 
 def _further(compared: Comparison, report: Report) -> Iterator[Cell]:

@@ -83,14 +83,13 @@ def test_a_difference_that_may_be_chance_is_said_to_be() -> None:
     assert "Distillation" not in headline_text(replace(known, differences=()))
 
 
-def test_a_gain_in_perplexity_is_told_as_a_share_of_it() -> None:
-    def told(points: float) -> str:
-        made = report()
-        found = replace(made.differences[0], metric="perplexity", points=points, low=points - 1, high=points + 1)
-        return headline_text(replace(made, differences=(found,)))
+def test_points_of_perplexity_say_what_they_are() -> None:
+    made = report()
+    gain = replace(made.differences[0], metric="perplexity", points=10.0, low=9.0, high=11.0)
 
-    assert " Distillation lowered the perplexity of student-torch by 9.5 % against labels alone." in told(10)
-    assert " Distillation raised the perplexity of student-torch by 10.5 %: on labels alone it is better." in told(-10)
+    told = headline_text(replace(made, differences=(gain,)))
+
+    assert " +10.00 points of perplexity (hundredths of its logarithm, more are better) against labels alone." in told
 
 
 def test_a_teacher_that_says_the_commonest_class_is_no_teacher() -> None:
