@@ -58,24 +58,32 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: 
     Raises:
         RecipeError: The recipe cannot be done, or not with terms of one's own.
     """
-    _require_whole_answers(recipe, terms)
     if teacher is not None:
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
+    _require_whole_answers(recipe, terms)
     _require_free(output, *models_of(recipe))
     check_recipe(recipe)
     processes.join()
     with locked(output):
-        job = replace(_job(recipe, output), terms=terms)
-        if terms and processes.is_first():
-            shutil.rmtree(job.work, ignore_errors=True)
-        processes.wait()
+        job = _with_terms(_job(recipe, output), terms)
         check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
         _tell_of_the_last(output)
         teachers = {name: _teacher(_of_teacher(job.of_task(name), output)) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(output)
     return made
+
+
+def _with_terms(job: Job, terms: Sequence[MakeTerm]) -> Job:
+    """The job with terms from Python, of which nothing tells whether they are those of a training before."""
+    if not terms:
+        return job
+    own = replace(job, terms=terms, work=job.work.with_name(f"{job.work.name}-terms"))
+    if processes.is_first():
+        shutil.rmtree(own.work, ignore_errors=True)
+    processes.wait()
+    return own
 
 
 def models_of(recipe: Recipe) -> list[str | None]:
