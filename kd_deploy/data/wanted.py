@@ -14,7 +14,8 @@ REMEDY = "set data.columns to {{{task}: {name}}} in the recipe, or give --column
 class Wanted:
     """A source, and the columns to read from it: the task's name of each, and the source's own.
 
-    `remedy` says where a column can be named, with `{task}` and `{name}` for what the task and the source call it.
+    `remedy` says where a column can be named, with `{source}`, and `{task}` and `{name}` for what the task and the
+    source call it.
     """
 
     source: str

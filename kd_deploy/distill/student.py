@@ -75,8 +75,7 @@ def distill_student(
         student = with_entries(student, main.tokens.kept)
     for name, one in subjects.items():
         with speaking_of(name):
-            own = job.terms if name == MAIN else ()
-            require_fitting(student, one, () if control else job.recipe.stages, own=own)
+            require_fitting(student, one, () if control else job.recipe.stages)
     recipe = job.recipe
     rate = partial(usual_rate, recipe.student, main.teachers.model, task=recipe.task, untrained=recipe.untrained)
     stages = tuple(
@@ -146,6 +145,7 @@ def _subjects(job: Job, given: Mapping[str, Bundle], *, control: bool) -> dict[s
             ),
             tokens=seen_from(tokens, teacher.path, checkpoint=start),
             teacher=teacher,
+            terms=jobs[name].terms,
         )
         for name, teacher in given.items()
     }
@@ -184,8 +184,9 @@ def _stage(
     for name, one in subjects.items():
         with speaking_of(name):
             rows = with_sequences(one.splits, one.teachers, settings.sequences, generation=job.recipe.generation)
-            own = job.terms if name == MAIN else ()
-            teachings[name] = prepare(student, one.teachers, splits=rows, settings=settings, tokens=one.tokens, own=own)
+            teachings[name] = prepare(
+                student, one.teachers, splits=rows, settings=settings, tokens=one.tokens, own=one.terms
+            )
     if settings.active is None:
         metrics = job.train_together(student, teachings, settings, what=what)
         return {

@@ -23,12 +23,16 @@ from kd_deploy.tasks.task import LabelSpace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """One task of the student: its rows, who teaches it, and the student's tokenizer beside that teacher's."""
+    """One task of the student: its rows, who teaches it, and the student's tokenizer beside that teacher's.
+
+    `terms` are terms from Python, besides those of the recipe.
+    """
 
     splits: Splits
     teachers: Teachers
     tokens: Tokenizing
     teacher: Bundle
+    terms: Sequence[MakeTerm] = ()
 
     @property
     def taught_by(self) -> str | None:
@@ -54,9 +58,7 @@ def ground_of(
     )
 
 
-def require_fitting(
-    student: nn.Module, subject: Subject, stages: Sequence[Distill], *, own: Sequence[MakeTerm] = ()
-) -> None:
+def require_fitting(student: nn.Module, subject: Subject, stages: Sequence[Distill]) -> None:
     """Refuse a term of any stage that does not fit the models, or the stage, before the first is trained.
 
     Raises:
@@ -67,7 +69,7 @@ def require_fitting(
             student, subject.teachers, labels=subject.splits.labels, settings=settings, tokens=subject.tokens
         )
         with torch.random.fork_rng(devices=()):
-            check_stage(settings, build_objective(settings.objective, ground, own=own))
+            check_stage(settings, build_objective(settings.objective, ground, own=subject.terms))
 
 
 def require_comparable(student: nn.Module, subject: Subject) -> None:

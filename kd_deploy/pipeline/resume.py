@@ -111,6 +111,10 @@ class Stages:
         """Whether a stage was finished with these inputs."""
         return self._recorded(name, "inputs") == fingerprint(inputs)
 
+    def wrote(self, name: str) -> bool:
+        """Whether a stage was ever finished here."""
+        return self._record(name).is_file()
+
     def _require_own(self, name: str, found: object) -> None:
         known = self._recorded(name, "left")
         if known is not None and known != fingerprint(found):

@@ -16,7 +16,7 @@ from kd_deploy.distill.terms import MakeTerm
 from kd_deploy.errors import BundleError, RecipeError, UsageError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
-from kd_deploy.pipeline.resume import STATE, fingerprint, whole_bundle
+from kd_deploy.pipeline.resume import Stages, fingerprint, whole_bundle
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
@@ -115,9 +115,8 @@ def _require_free(output: Path, *models: str | None) -> None:
     """
     require_place(output)
     require_apart(output, *models)
-    place = output.resolve()
-    run = place.parent
-    if (run / STATE / f"{place.name}.json").is_file() and (output / MANIFEST).is_file():
+    run = output.resolve().parent
+    if Stages(run).wrote(output.resolve().name) and (output / MANIFEST).is_file():
         raise UsageError(
             f"{output} belongs to the run in {run}", hint="choose another --output, or kd-deploy run the recipe there"
         )

@@ -23,8 +23,6 @@ READY: dict[type[recipe.AnyTerm], Callable[[Any, Ground], Term]] = {
     **dict.fromkeys(inner.BETWEEN_TEXTS, inner.structural),
 }
 BY_TOKEN = (recipe.Hidden, recipe.Embedding, recipe.AttentionMse, recipe.AttentionKl, recipe.Relations)
-
-
 MakeTerm = Callable[[Ground], Term]  # a term from Python, made anew for the two models of each training
 
 
