@@ -10,6 +10,19 @@ BESIDE = ("tokenizer_config.json", "generation_config.json")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
 
 
+def require_model(reference: str) -> None:
+    """Refuse a name that is no folder, and cannot be a model of the hub; nothing is fetched.
+
+    Raises:
+        BundleError: Neither.
+    """
+    path = Path(reference)
+    if path.is_dir():
+        return
+    if path.exists() or reference.startswith((".", "/", "~")) or reference.count("/") > 1:
+        raise BundleError(f"there is no model folder {reference}", hint="check the path")
+
+
 def check_checkpoint(folder: Path) -> dict[str, Any]:
     """The config of a Hugging Face checkpoint folder that is safe to load.
 

@@ -68,7 +68,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
     assert {fault.strip().partition(":")[0] for fault in faults[1:]} == {
         "data.max_length (line 5)",
         "student.layres (line 10)",
-        "distill.objective.1 (line 14).term",
+        "distill.objective.1.term (line 14)",
         "distill.epochs (line 15)",
     }
     assert "did you mean 'layers'?" in message
@@ -87,6 +87,27 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("  architecture: transformer", "  architecture: bilstn", "unknown 'bilstn', did you mean 'bilstm'?"),
         ("  architecture: transformer", "  architecture: cnn", "one of transformer, bilstm"),
         (
+            "  architecture: transformer\n",
+            "",
+            "student.architecture (line 7): missing; give one of transformer, bilstm",
+        ),
+        ("version: 1", "version: 2", "version (line 1): must be 1, got 2"),
+        ("epochs: 3", "epochs:", "distill.epochs (line 14): has no value: give one, or leave the key out"),
+        ("epochs: 3", "epochs: many", "distill.epochs (line 14): must be a whole number, got 'many'"),
+        ("epochs: 3", "epochs: 2.5", "distill.epochs (line 14): must be a whole number, got 2.5"),
+        ("epochs: 3", "epochs: 0", "distill.epochs (line 14): must be at least 1, got 0"),
+        ("epochs: 3", "warmup: 2", "distill.warmup (line 14): must be at most 1, got 2"),
+        ("epochs: 3", "learning_rate: fast", "distill.learning_rate (line 14): must be a number, got 'fast'"),
+        ("epochs: 3", "control: perhaps", "distill.control (line 14): must be true or false, got 'perhaps'"),
+        ("epochs: 3", "texts: unlabelled", "unknown 'unlabelled', did you mean 'unlabeled'?"),
+        ("epochs: 3", "texts: some", "unknown 'some'; give one of all, labeled, unlabeled"),
+        ("epochs: 3", "augment: 3", "distill.augment (line 14): must be a section with keys of its own, got 3"),
+        ("data:\n  train: train.jsonl", "data: [1]", "data (line 3): must be a section with keys of its own"),
+        ("version: 1", "version: 1\nexport: {precisions: int8}", "(line 2): must be a list, got 'int8'"),
+        ("version: 1", "version: 1\nexport: {precisions: []}", "(line 2): has too few entries: give 1 or more"),
+        ("train: train.jsonl", "train: 5", "data.train (line 4): must be a text, got 5"),
+        ("train: train.jsonl", "split: [1, 0.5, 0.5]", "data.split.0 (line 4): must be below 1, got 1"),
+        (
             "  model: some/teacher",
             "  qqq: some/teacher",
             "teacher.qqq (line 6): unknown key; known: endpoint, finetune, fuse, generation, model",
@@ -98,10 +119,14 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         (
             "temperature: 2.0",
             "temperature: {start: 0, end: 1}",
-            "0.temperature.start (line 12): Input should be greater",
+            "0.temperature.start (line 12): must be above 0, got 0",
         ),
         ("temperature: 2.0", "temperature: {start: 1}", "0.temperature.end (line 12): missing"),
-        ("term: hard_labels", "term: hidden, layers: uniforn", "1.layers (line 13): Input should be 'uniform'"),
+        (
+            "term: hard_labels",
+            "term: hidden, layers: uniforn",
+            "1.layers (line 13): unknown 'uniforn', did you mean 'uniform'?",
+        ),
         ("term: hard_labels", "term: hidden, layers: [[0, -1]]", "1.layers.0.1 (line 13)"),
         ("temperature: 2.0", "temprature: 2.0", "did you mean 'temperature'?"),
         ("term: soft_targets, ", "", "missing; give one of soft_targets, reverse_kl"),
@@ -109,6 +134,12 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
 )
 def test_a_fault_is_said_as_a_person_would(tmp_path: Path, before: str, after: str, expected: str) -> None:
     assert expected in refusal(tmp_path, FULL.replace(before, after))
+
+
+def test_a_section_whose_keys_are_all_commented_out_is_one_left_out(tmp_path: Path) -> None:
+    empty = FULL.replace("  layers: 3\n", "  # layers: 3\n") + "export:\n  # precisions: [fp32]\nreport:\n"
+
+    assert load(tmp_path, empty) == load(tmp_path, FULL.replace("  layers: 3\n", ""))
 
 
 def test_an_objective_without_weight_is_refused(tmp_path: Path) -> None:
@@ -258,22 +289,22 @@ def test_a_further_task_is_a_recipe_by_itself() -> None:
 
 def test_labels_are_not_to_be_had_of_texts_without() -> None:
     with pytest.raises(RecipeError, match="hard_labels alone learns from nothing else"):
-        Recipe.of(MINIMAL | {"distill": {"texts": "unlabelled", "objective": [{"term": "hard_labels"}]}})
+        Recipe.of(MINIMAL | {"distill": {"texts": "unlabeled", "objective": [{"term": "hard_labels"}]}})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"distill": {"texts": "unlabelled"}}, r"distill\.texts: unlabelled, and data\.unlabeled names no texts"),
+        ({"distill": {"texts": "unlabeled"}}, r"distill\.texts: unlabeled, and data\.unlabeled names no texts"),
         (
-            {"distill": [{}, {"texts": "unlabelled"}], "data": {"unlabeled": "a.txt"}, "tasks": FURTHER},
-            r"distill\.texts: unlabelled, and tasks\.topic\.data\.unlabeled names no texts",
+            {"distill": [{}, {"texts": "unlabeled"}], "data": {"unlabeled": "a.txt"}, "tasks": FURTHER},
+            r"distill\.texts: unlabeled, and tasks\.topic\.data\.unlabeled names no texts",
         ),
         (
             {
                 "task": "text2text",
                 "data": {"unlabeled": "a.txt"},
-                "distill": [{"sequences": {}}, {"texts": "unlabelled"}],
+                "distill": [{"sequences": {}}, {"texts": "unlabeled"}],
             },
             r"distill\.texts: sources without targets teach text2text nothing",
         ),
@@ -315,7 +346,7 @@ def test_what_would_say_nothing_is_refused(changes: dict[str, Any], message: str
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data": {"unlabeled": "a.txt"}, "distill": {"texts": "unlabelled"}},
+        {"data": {"unlabeled": "a.txt"}, "distill": {"texts": "unlabeled"}},
         {"distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
         {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 1}], "fuse": "best_per_class"}},
         {"distill": {"augment": {}}},
@@ -359,12 +390,12 @@ def test_a_scratch_teacher_whose_heads_do_not_share_its_width_is_refused() -> No
     ("override", "told"),
     [
         ("distill.epochs=true", "distill.epochs (--set): must be a number, got True"),
-        ("distill.learning_rate=.inf", "distill.learning_rate (--set): Input should be a finite number"),
+        ("distill.learning_rate=.inf", "distill.learning_rate (--set): must be a finite number"),
         ("generation.beams=true", "generation.beams (--set): must be a number"),
-        ("distill.fgm=.nan", "distill.fgm (--set): Input should be a finite number"),
+        ("distill.fgm=.nan", "distill.fgm (--set): must be a finite number"),
         (
             "distill.objective=[{term: soft_targets, weight: .inf}]",
-            "distill.objective.0.weight (--set): Input should be a finite number",
+            "distill.objective.0.weight (--set): must be a finite number",
         ),
         (
             "distill.objective=[{term: soft_targets, weight: true}]",

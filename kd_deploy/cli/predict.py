@@ -94,14 +94,14 @@ def changed(settings: "Generation", asked: "Mapping[str, object]") -> "Generatio
     from pydantic import ValidationError
 
     from kd_deploy.generation import Generation
+    from kd_deploy.recipe.faults import sentence
 
     try:
         return Generation.model_validate({**settings.model_dump(), **asked})
     except ValidationError as error:
         fault = error.errors()[0]
         option = f"--{str(fault['loc'][0]).replace('_', '-')}"
-        hint = fault["msg"].replace("Input should be", "it should be")
-        raise UsageError(f"{option} {fault['input']} is none to write by", hint=hint) from error
+        raise UsageError(f"{option} {sentence(fault)}", hint="kd-deploy predict --help") from error
 
 
 def checked(

@@ -60,9 +60,19 @@ def read_table(
         raise DataError(
             f"cannot read {source}: {error.strerror or error}", hint="check that you may read it"
         ) from error
-    if _is_hub_id(source):
-        return read_hub(wanted, split=split)
-    raise _no_file(path, source)
+    require_source(source)
+    return read_hub(wanted, split=split)
+
+
+def require_source(source: str) -> None:
+    """Refuse a name that is no path of anything, and cannot be a data set of the hub; nothing is fetched.
+
+    Raises:
+        DataError: With the name of a file that lies there, where one is nearly the same.
+    """
+    path = Path(source)
+    if not path.exists() and not _is_hub_id(source):
+        raise _no_file(path, source)
 
 
 def _read_file(path: Path, wanted: Wanted) -> Table:

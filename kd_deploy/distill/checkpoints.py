@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kd_deploy.checkpoint import check_checkpoint
+from kd_deploy.checkpoint import check_checkpoint, require_model
 from kd_deploy.distill.heads import auto_class, label_fields
 from kd_deploy.distill.students.dropout import rates_in
 from kd_deploy.distill.students.own import FAMILIES, OwnStudent, is_ours, own_config, own_student
@@ -41,12 +41,11 @@ def find_model(reference: str) -> Path:
     Raises:
         BundleError: Nothing there, or a checkpoint that cannot be trusted.
     """
+    require_model(reference)
     folder = Path(reference)
     if folder.is_dir():
         check_checkpoint(folder)
         return folder
-    if folder.exists() or reference.startswith((".", "/", "~")) or reference.count("/") > 1:
-        raise BundleError(f"there is no model folder {reference}", hint="check the path")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

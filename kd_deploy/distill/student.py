@@ -202,7 +202,7 @@ def _stage(
 def _on_labels(
     job: Job, student: nn.Module, subjects: Mapping[str, Subject], stages: tuple[Distill, ...]
 ) -> tuple[dict[str, Passed], ...]:
-    all_texts = any(stage.texts != "labelled" for stage in stages)
+    all_texts = any(stage.texts != "labeled" for stage in stages)
     teachings = {
         name: untaught(one.splits, one.tokens, max_length=job.max_length, all_texts=all_texts)
         for name, one in subjects.items()

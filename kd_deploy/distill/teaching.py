@@ -134,7 +134,7 @@ def prepare(
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     learns_from_all = objective.teacher_names or is_its_own_label(splits.labels)
     data = _texts(splits, settings, teachers=teachers, encoder=theirs) if learns_from_all else labelled
-    given = 0 if settings.texts == "labelled" or not learns_from_all else len(splits.unlabeled)
+    given = 0 if settings.texts == "labeled" or not learns_from_all else len(splits.unlabeled)
     teaching = Teaching(
         objective=objective,
         data=data,
@@ -153,10 +153,10 @@ def _texts(splits: Splits, settings: Distill, *, teachers: Teachers, encoder: En
         splits, settings, teacher=teachers.model, checkpoint=teachers.folder, max_length=teachers.max_length
     )
     examples = splits.train
-    if settings.texts == "unlabelled":
+    if settings.texts == "unlabeled":
         if not texts:
             raise RecipeError(
-                "distill.texts: unlabelled, but data.unlabeled has no text that is not in validation or test as well",
+                "distill.texts: unlabeled, but data.unlabeled has no text that is not in validation or test as well",
                 hint="name another file there",
             )
         examples = replace(examples, inputs=(), targets=())

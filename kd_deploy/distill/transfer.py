@@ -39,8 +39,8 @@ def transfer_texts(
         RecipeError: Words are to be masked, and the teacher's tokenizer has no mask token.
     """
     made: list[TextInput] = []
-    unlabeled = () if settings.texts == "labelled" else splits.unlabeled
-    labelled = () if settings.texts == "unlabelled" else splits.train.inputs
+    unlabeled = () if settings.texts == "labeled" else splits.unlabeled
+    labelled = () if settings.texts == "unlabeled" else splits.train.inputs
     if settings.augment is not None and (labelled or unlabeled):
         made = _made(
             (*labelled, *unlabeled),

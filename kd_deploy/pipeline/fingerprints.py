@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from kd_deploy.bundle import MANIFEST, Bundle
 from kd_deploy.files import sha256_file
-from kd_deploy.recipe import Recipe, Student, TaskData, Teacher, TransformerStudent
+from kd_deploy.recipe import Recipe, Student, TaskData, Teacher, start_of
 from kd_deploy.tasks.registry import writes
 from kd_deploy.tasks.splits import Splits
 
@@ -62,8 +62,8 @@ def first_teacher(teacher: Teacher | None) -> list[object]:
 
 def start(student: Student) -> list[object]:
     """The files of a model that a student starts from; none for its teacher, or for chance."""
-    own = isinstance(student, TransformerStudent) and student.init not in ("teacher", "random")
-    return _files(student.init) if own else []
+    own = start_of(student)
+    return _files(own) if own else []
 
 
 def voices(teacher: Teacher | None) -> list[object]:

@@ -10,6 +10,7 @@ from kd_deploy.files import locked, require_ours, write_text
 from kd_deploy.pipeline.report import RESOLVED, forget_figures, keep_notes
 from kd_deploy.pipeline.resume import STATE, Stages
 from kd_deploy.pipeline.running import Running
+from kd_deploy.pipeline.sources import models_of, require_sources
 from kd_deploy.recipe import Recipe
 from kd_deploy.report.compare import compare
 from kd_deploy.report.html import require_packages
@@ -118,12 +119,13 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
     # Everything that can be known to fail at the end is asked before anything is trained.
     from kd_deploy.distill.check import check_recipe, teacher_labels
     from kd_deploy.pipeline.tasks import read_further
-    from kd_deploy.pipeline.train import models_of, require_apart
+    from kd_deploy.pipeline.train import require_apart
 
     if recipe.teacher is None:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
+    require_sources(recipe)
     for name in ("teacher", "student"):
-        require_apart(output / name, *models_of(recipe))
+        require_apart(output / name, *models_of(recipe).values())
     for provider in recipe.benchmark.providers:
         find_provider(provider)
     if "html" in recipe.report.formats:

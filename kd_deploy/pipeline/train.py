@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle, require_place
+from kd_deploy.checkpoint import require_model
 from kd_deploy.distill import processes
 from kd_deploy.distill.check import check_recipe, teacher_labels
 from kd_deploy.distill.job import Job
@@ -17,8 +18,9 @@ from kd_deploy.errors import BundleError, RecipeError, UsageError
 from kd_deploy.files import beside, locked
 from kd_deploy.pipeline.fingerprints import first_teacher, of_teacher, start, voices, written_out
 from kd_deploy.pipeline.resume import Stages, fingerprint, whole_bundle
+from kd_deploy.pipeline.sources import models_of, require_sources
 from kd_deploy.pipeline.tasks import read_further
-from kd_deploy.recipe import Recipe, Teacher
+from kd_deploy.recipe import Recipe, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
 from kd_deploy.tasks.heads import MAIN
 from kd_deploy.tasks.registry import TASKS
@@ -35,6 +37,7 @@ def finetune(recipe: Recipe, output: Path) -> Bundle:
         if recipe.task in WITHOUT_LABELS:
             raise RecipeError(f"there is no finetune for {recipe.task}: it has no labels", hint="kd-deploy distill")
         raise RecipeError("teacher.finetune: missing", hint="say how to train: finetune: {epochs: 3}")
+    require_sources(recipe.model_copy(update={"tasks": {}, "student": TransformerStudent()}))
     _require_free(output, recipe.teacher.first)
     processes.join()
     with locked(output):
@@ -59,10 +62,12 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: 
         RecipeError: The recipe cannot be done, or not with terms of one's own.
     """
     if teacher is not None:
+        require_model(teacher)
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
     _require_whole_answers(recipe, terms)
-    _require_free(output, *models_of(recipe))
+    require_sources(recipe)
+    _require_free(output, *models_of(recipe).values())
     check_recipe(recipe)
     processes.join()
     with locked(output):
@@ -84,13 +89,6 @@ def _with_terms(job: Job, terms: Sequence[MakeTerm]) -> Job:
         shutil.rmtree(own.work, ignore_errors=True)
     processes.wait()
     return own
-
-
-def models_of(recipe: Recipe) -> list[str | None]:
-    """The models that a recipe reads: its teachers, and what its student starts from."""
-    teachers = [one for one in (recipe.teacher, *(task.teacher for task in recipe.tasks.values())) if one]
-    start = None if recipe.student.init in ("teacher", "random") else recipe.student.init
-    return [start, *(name for one in teachers for name in (one.first, *(voice.model for voice in one.several)))]
 
 
 def require_apart(output: Path, *models: str | None) -> None:

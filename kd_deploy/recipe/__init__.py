@@ -5,7 +5,7 @@ from kd_deploy.recipe.distill import Active, Augment, Distill, OnPolicy, Samples
 from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.objective import HardLabels, LogitMse, SoftTargets, Term
 from kd_deploy.recipe.outcome import Benchmark, Export, Gates, ReportOptions
-from kd_deploy.recipe.student import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent
+from kd_deploy.recipe.student import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent, start_of
 from kd_deploy.recipe.tasks import FurtherTask
 from kd_deploy.recipe.teacher import OneTeacher, ScratchModel, Teacher
 from kd_deploy.recipe.training import Training
@@ -40,4 +40,5 @@ __all__ = [
     "Term",
     "Training",
     "TransformerStudent",
+    "start_of",
 ]

@@ -97,7 +97,7 @@ class Distill(Training):
         description="Left out: 1e-4 for a student that starts from trained layers, 5e-4 for a transformer that does "
         "not, 1e-3 for bilstm and static, and for adapters.",
     )
-    texts: Literal["all", "labelled", "unlabelled"] = Field(
+    texts: Literal["all", "labeled", "unlabeled"] = Field(
         "all", description="Which texts it learns from: those of data.train, those of data.unlabeled, or both."
     )
     augment: Augment | None = Field(None, description="Left out: no texts are made.")

@@ -1,6 +1,7 @@
 """Validation errors as a person would say them: the path as it was typed, its line, what was meant."""
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -11,6 +12,27 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 TAGS = ("architecture", "term")
+# Pydantic's kinds of faults; one that is not here is shown in its own words.
+SENTENCES = {
+    "model_type": "must be a section with keys of its own",
+    "model_attributes_type": "must be a section with keys of its own",
+    "dict_type": "must be a section with keys of its own",
+    "tuple_type": "must be a list",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "has too few entries: give {min_length} or more",
+}
 A_KEY = "[key]"  # how pydantic says that the fault is in the key of a mapping itself
 
 
@@ -66,25 +88,45 @@ def _describe(fault: Any, *, model: type[BaseModel], places: _Places) -> str:
         return f"{place}: missing"
     if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
         key = fault["ctx"]["discriminator"].strip("'")
-        return f"{place}.{key}: {_choice(fault['ctx'].get('tag'), model, loc)}"
-    message = fault["msg"].removeprefix("Value error, ")
-    shown = fault["input"]
-    return f"{place}: {message}" + (f", got {shown!r}" if isinstance(shown, str | int | float | bool) else "")
+        place = places.of([*names, key])
+        given = fault["ctx"].get("tag")
+        choices = _choices(model, loc)
+        return f"{place}: " + (_unknown(given, choices) if given else f"missing; give {_one_of(choices)}")
+    return f"{place}: {sentence(fault)}"
 
 
-def _choice(given: str | None, model: type[BaseModel], loc: tuple[str | int, ...]) -> str:
+def sentence(fault: Any) -> str:
+    """What is wrong with a value, as one of pydantic's faults has it, and the value where it is a plain one."""
+    given = fault["input"]
+    if given is None:
+        return "has no value: give one, or leave the key out"
+    if fault["type"] == "literal_error" and isinstance(given, str):
+        return _unknown(given, re.findall("'([^']*)'", fault["ctx"]["expected"]))
+    if fault["type"] == "literal_error":
+        return f"must be {fault['ctx']['expected']}, got {given!r}"
+    known = SENTENCES.get(fault["type"])
+    told = known.format(**fault.get("ctx", {})) if known else fault["msg"].removeprefix("Value error, ")
+    return told + (f", got {given!r}" if isinstance(given, str | int | float | bool) else "")
+
+
+def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """What may be said where members of a union are told apart."""
     here: Any = model
     for part in loc:
         if get_origin(here) is dict:
             here = get_args(here)[1]
         elif isinstance(part, str) and not part.startswith("<"):
             here = _models(here)[0].model_fields[part].annotation
-    choices = [tag for candidate in _models(here) for tag in _tags(candidate)]
-    known = f"one of {', '.join(choices)}"
-    if given is None:
-        return f"missing; give {known}"
+    return [tag for candidate in _models(here) for tag in _tags(candidate)]
+
+
+def _unknown(given: str, choices: Sequence[str]) -> str:
     near = difflib.get_close_matches(given, choices, n=1)
-    return f"unknown {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; {known}")
+    return f"unknown {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; give {_one_of(choices)}")
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
 
 
 def _walk(loc: tuple[str | int, ...], model: type[BaseModel]) -> tuple[list[str | int], list[str]]:

@@ -88,7 +88,7 @@ def _of_no_effect(recipe: Any) -> Iterator[tuple[str, str]]:
 
 
 def _of_texts_without_labels(recipe: Any) -> Iterator[tuple[str, str]]:
-    if not any(stage.texts == "unlabelled" for stage in recipe.stages):
+    if not any(stage.texts == "unlabeled" for stage in recipe.stages):
         return
     if recipe.task == "text2text":
         yield "distill.texts", "sources without targets teach text2text nothing: leave it out, or use distill.sequences"
@@ -96,7 +96,7 @@ def _of_texts_without_labels(recipe: Any) -> Iterator[tuple[str, str]]:
     rows = {"data": recipe.data} | {f"tasks.{name}.data": task.data for name, task in recipe.tasks.items()}
     for path, data in rows.items():
         if not data.unlabeled:
-            yield "distill.texts", f"unlabelled, and {path}.unlabeled names no texts: name a file there"
+            yield "distill.texts", f"unlabeled, and {path}.unlabeled names no texts: name a file there"
 
 
 def _by_labels_alone(stage: Any) -> bool:
@@ -158,8 +158,8 @@ def _of_other_tasks(recipe: Any) -> dict[str, tuple[bool, str]]:
         **_of_training(recipe),
         "distill.texts": (
             task not in OWN_LABELS
-            and any(stage.texts == "unlabelled" and _by_labels_alone(stage) for stage in recipe.stages),
-            "unlabelled texts have no labels, and hard_labels alone learns from nothing else",
+            and any(stage.texts == "unlabeled" and _by_labels_alone(stage) for stage in recipe.stages),
+            "the texts of unlabeled have no labels, and hard_labels alone learns from nothing else",
         ),
         "distill.objective": (
             task == "text2text" and any(getattr(one, "layers", None) == "auto" for one in terms),

@@ -87,3 +87,8 @@ class LstmStudent(AnyStudent):
 Student = Annotated[
     TransformerStudent | BilstmStudent | StaticStudent | LstmStudent, Field(discriminator="architecture")
 ]
+
+
+def start_of(student: Student) -> str | None:
+    """The checkpoint that a student starts from; None for its teacher, or for random weights."""
+    return None if student.init in ("teacher", "random") else student.init

@@ -53,7 +53,10 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _objective_of_the_task(cls, document: Any) -> Any:
-        return with_objective(document) if isinstance(document, dict) else document
+        if not isinstance(document, dict):
+            return document
+        # A section whose keys are all commented out is one that was left out.
+        return with_objective({key: value for key, value in document.items() if value is not None})
 
     @model_validator(mode="after")
     def _all_teachers_are_asked(self) -> Self:

@@ -153,7 +153,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
     ),
     "a part of the texts that the teacher writes": (
         PAIR,
-        {"distill": {"sequences": {}, "texts": "unlabelled"}},
+        {"distill": {"sequences": {}, "texts": "unlabeled"}},
         ("distill", "sequences takes all texts: leave texts out"),
     ),
     "an lstm without a source": (

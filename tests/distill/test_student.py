@@ -29,7 +29,7 @@ from tests import tiny, tiny_tasks
 
 TRAIN, VALIDATION = tiny.single_label(48, seed=0), tiny.single_label(32, seed=1)
 UNLABELED = tiny.single_label(32, seed=2).inputs
-GENERAL = {"objective": [{"term": "hidden", "layers": "uniform"}], "texts": "unlabelled"}
+GENERAL = {"objective": [{"term": "hidden", "layers": "uniform"}], "texts": "unlabeled"}
 TASK = {"objective": [{"term": "soft_targets"}]}
 LABELS = {"objective": [{"term": "hard_labels"}]}
 SHARED = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}

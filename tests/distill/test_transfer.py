@@ -83,7 +83,7 @@ def test_an_objective_of_labels_alone_leaves_texts_without_labels_out(checkpoint
 
 @pytest.mark.parametrize(
     ("texts", "rows", "made_from"),
-    [("labelled", 24, EXAMPLES.inputs), ("unlabelled", 3, UNLABELED)],
+    [("labeled", 24, EXAMPLES.inputs), ("unlabeled", 3, UNLABELED)],
 )
 def test_a_stage_learns_from_the_texts_that_it_names(
     checkpoint: Path, texts: str, rows: int, made_from: tuple[str, ...]
@@ -92,7 +92,7 @@ def test_a_stage_learns_from_the_texts_that_it_names(
     more = taught(checkpoint, texts=texts, augment={"mask": 0.5, "replace": 0.0, "ngram": 0.0})
 
     found = Rows(plain.data)
-    assert [found[row]["target"] != UNKNOWN for row in range(len(found))] == [texts == "labelled"] * rows
+    assert [found[row]["target"] != UNKNOWN for row in range(len(found))] == [texts == "labeled"] * rows
     words = {word for text in made_from for word in text.split()} | {"[MASK]"}
     made = more.data.inputs[len(plain.data.inputs) :]
     assert made
@@ -102,8 +102,8 @@ def test_a_stage_learns_from_the_texts_that_it_names(
 def test_texts_without_labels_that_are_not_there_are_asked_for(checkpoint: Path) -> None:
     splits = Splits(train=EXAMPLES, validation=EXAMPLES, test=None)
 
-    with pytest.raises(RecipeError, match=r"distill.texts: unlabelled, but data.unlabeled has no text"):
-        taught(checkpoint, splits, texts="unlabelled")
+    with pytest.raises(RecipeError, match=r"distill.texts: unlabeled, but data.unlabeled has no text"):
+        taught(checkpoint, splits, texts="unlabeled")
 
 
 def test_several_labels_know_a_text_without_from_one_with_none(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kd_deploy.bundle import Bundle
 from kd_deploy.distill.terms import Ground, Seen, Term
 from kd_deploy.errors import RecipeError, TrainingError, UsageError
 from kd_deploy.pipeline import train
+from kd_deploy.pipeline.sources import models_of
 from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Recipe
 from tests import tiny
@@ -56,12 +57,13 @@ def test_nothing_that_is_read_is_written_over(
 
     for output in (teacher, Path("models") / "teacher", tmp_path / "models"):
         with pytest.raises(UsageError, match="would be written over, and the recipe reads the model"):
-            train.require_apart(output, *train.models_of(asked))
+            train.require_apart(output, *models_of(asked).values())
     for changes in ({"teacher": several}, {"teacher": {"model": str(checkpoint)}, "student": start}):
         with pytest.raises(UsageError, match="reads the model models/teacher"):
-            train.require_apart(teacher, *train.models_of(Recipe.of(asked.model_dump(exclude_none=True) | changes)))
-    train.require_apart(teacher / "student", *train.models_of(asked))
-    train.require_apart(Path("teacher"), *train.models_of(asked))  # also the word for where a student's weights start
+            train.require_apart(teacher, *models_of(Recipe.of(asked.model_dump(exclude_none=True) | changes)).values())
+    train.require_apart(teacher / "student", *models_of(asked).values())
+    # "teacher" is also the word for where a student's weights start.
+    train.require_apart(Path("teacher"), *models_of(asked).values())
     for command in (train.distill, train.finetune):
         with pytest.raises(UsageError, match="would be written over"):
             command(asked, teacher)

@@ -30,7 +30,7 @@ from kd_deploy.distill.students.writers import ANY_LENGTH, lstm_writer, starts_f
 from kd_deploy.distill.tokenizer_files import pad_id_of
 from kd_deploy.distill.torch_runner import open_encoder
 from kd_deploy.errors import RecipeError
-from kd_deploy.recipe import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent
+from kd_deploy.recipe import BilstmStudent, LstmStudent, StaticStudent, Student, TransformerStudent, start_of
 from kd_deploy.recipe.fitting import WRITING
 from kd_deploy.tasks.registry import task_of, writes
 from kd_deploy.tasks.task import LabelSpace
@@ -117,9 +117,8 @@ def _check_copied(settings: TransformerStudent, config: "PreTrainedConfig", teac
 
 def own_start(settings: Student) -> Path | None:
     """The checkpoint that a student starts from; None for the teacher, or for random weights."""
-    if isinstance(settings, TransformerStudent) and settings.init not in ("teacher", "random"):
-        return find_model(settings.init)
-    return None
+    start = start_of(settings)
+    return None if start is None else find_model(start)
 
 
 def usual_rate(
