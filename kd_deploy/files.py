@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -16,16 +16,8 @@ import psutil
 from kd_deploy.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
-FAULTS_OF_THE_PLACE = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ENOTDIR,
-    errno.EBUSY,
-    errno.EXDEV,
-}
+_OF_THE_PLACE = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "ENOTDIR", "EBUSY", "EXDEV")
+FAULTS_OF_THE_PLACE = {getattr(errno, name) for name in _OF_THE_PLACE}
 
 
 def is_main_process() -> bool:
@@ -163,9 +155,18 @@ def locked(folder: Path) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
+def _swap(aside: Path, folder: Path) -> None:
+    previous = _previous(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+    if folder.exists():
+        folder.rename(previous)
+    aside.rename(folder)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder`; move it into place when the block ends well.
+def staged(folder: Path, *, move: Callable[[Path, Path], None] = _swap) -> Iterator[Path]:
+    """Give an empty folder beside `folder`; move it into place when the block ends well, or as `move` does.
 
     Of several processes of one training, the first one's folder is moved, the others' are dropped.
     When the block raises, the staged folder is removed and `folder` is as it was.
@@ -185,7 +186,7 @@ def staged(folder: Path) -> Iterator[Path]:
     try:
         yield aside
         if is_main_process():
-            _swap(aside, folder)
+            move(aside, folder)
     except OSError as error:
         if error.errno in FAULTS_OF_THE_PLACE:
             raise _unwritable(folder, error) from error
@@ -207,15 +208,6 @@ def require_outside(folder: Path) -> None:
         )
     if folder.exists() and here.is_relative_to(whole):
         raise UsageError(f"{folder} is the folder that you are in: it cannot be replaced", hint=f"cd {whole.parent}")
-
-
-def _swap(aside: Path, folder: Path) -> None:
-    previous = _previous(folder)
-    shutil.rmtree(previous, ignore_errors=True)
-    if folder.exists():
-        folder.rename(previous)
-    aside.rename(folder)
-    shutil.rmtree(previous, ignore_errors=True)
 
 
 def require_file_place(path: Path) -> None:

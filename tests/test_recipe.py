@@ -116,10 +116,12 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("  model: some/teacher", "  scratch: {layers: 2}", "give finetune as well"),
         ("weight: 0.9, temperature: 2.0", "weight: -1", "distill.objective.0.weight (line 12)"),
         ("temperature: 2.0", "temperature: 0", "temperature (line 12)"),
+        ("temperature: 2.0", "temperature: 1.0e-25", "temperature (line 12): must be at least 0.01, got 1e-25"),
+        ("temperature: 2.0", "temperature: 1000", "temperature (line 12): must be at most 100, got 1000"),
         (
             "temperature: 2.0",
             "temperature: {start: 0, end: 1}",
-            "0.temperature.start (line 12): must be above 0, got 0",
+            "0.temperature.start (line 12): must be at least 0.01, got 0",
         ),
         ("temperature: 2.0", "temperature: {start: 1}", "0.temperature.end (line 12): missing"),
         (
@@ -313,6 +315,30 @@ def test_labels_are_not_to_be_had_of_texts_without() -> None:
             r"distill\.augment: texts that are made up have no labels",
         ),
         (
+            {
+                "distill": {
+                    "samples": {"wrong": 0},
+                    "objective": [{"term": "hard_labels"}, {"term": "soft_targets", "weight": 0}],
+                }
+            },
+            r"distill\.samples: no teacher is asked where hard_labels are the whole objective",
+        ),
+        (
+            {"data": {"unlabeled": "a.txt"}, "distill": {"texts": "unlabeled", "samples": {"wrong": 0}}},
+            "samples.wrong is about texts with labels, and texts: unlabeled has none",
+        ),
+        ({"data": {"unlabeled_limit": 9}}, "unlabeled_limit is about the texts of unlabeled, and there are none"),
+        ({"data": {"unlabeled_as": "sentences"}}, "unlabeled_as is about the texts of unlabeled, and there are none"),
+        (
+            {"distill": {"augment": {"mask": 0, "replace": 0, "ngram": 0}}},
+            "mask, replace and ngram are all 0, which makes no new text",
+        ),
+        ({"distill": {"augment": {"mask": 1, "replace": 0}}}, "mask: 1 leaves no word of a text"),
+        (
+            {"distill": {"adapter": {"method": "lora"}, "embeddings": "sparse"}},
+            "embeddings: sparse trains the word vectors, and adapter keeps them",
+        ),
+        (
             {"distill": {"samples": {"wrong": 0}, "objective": [{"term": "hard_labels"}]}},
             r"distill\.samples: no teacher is asked where hard_labels are the whole objective",
         ),
@@ -350,6 +376,9 @@ def test_what_would_say_nothing_is_refused(changes: dict[str, Any], message: str
         {"distill": {"objective": [{"term": "hard_labels", "smoothing": 0.1}]}},
         {"teacher": {"model": [{"model": "a"}, {"model": "b", "weight": 1}], "fuse": "best_per_class"}},
         {"distill": {"augment": {}}},
+        {"distill": {"augment": {"mask": 0, "replace": 1, "ngram": 0}}},
+        {"distill": {"adapter": {"method": "lora"}, "embeddings": "frozen"}},
+        {"data": {"unlabeled": "a.txt", "unlabeled_as": "sentences", "unlabeled_limit": 9}},
         {"distill": {"samples": {"wrong": 0}}},
     ],
 )

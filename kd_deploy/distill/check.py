@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from kd_deploy.bundle import MANIFEST, Bundle
+from kd_deploy.checkpoint import check_checkpoint
 from kd_deploy.distill import processes
 from kd_deploy.distill.adapters import check_adaptable, load_peft
 from kd_deploy.distill.adopt import check_fits
@@ -28,6 +29,7 @@ from kd_deploy.distill.stage import check_silence, check_stage
 from kd_deploy.distill.students.build import check_student, own_start, starts_at_random
 from kd_deploy.distill.students.dropout import rates_of
 from kd_deploy.distill.students.first_words import check_narrower
+from kd_deploy.distill.students.own import FAMILIES
 from kd_deploy.distill.students.transformer import layer_list
 from kd_deploy.distill.terms import Ground, build_objective
 from kd_deploy.distill.terms.ground import ITS_OWN, WHOLE
@@ -93,6 +95,7 @@ def check_recipe(recipe: Recipe, labels: Mapping[str, LabelSpace] = MappingProxy
                 check_fits(first, max_length=task.data.max_length)
     check_entries(recipe)
     check_filling(recipe)
+    _check_start(recipe.student)
     config = teacher_config(recipe)
     _check_adapters(recipe, config)
     _check_two_passes(recipe, config)
@@ -138,7 +141,7 @@ def _check_terms(recipe: Recipe, main: "PreTrainedConfig", *, start: Path | None
         same = alike and (whole or not stage.augment)
         known = replace(ground, same_tokens=same, remedy=WHOLE if alike else ITS_OWN)
         objective = build_objective(stage.objective, known)
-        check_stage(stage, objective)
+        check_stage(stage, objective, max_length=recipe.data.max_length)
         answers.append(objective.answers)
     if not any(answers) and _head_at_random(recipe, main):
         raise RecipeError(
@@ -159,6 +162,16 @@ def _check_one_process(recipe: Recipe) -> None:
         raise RecipeError(
             f"tasks are learned together in one process, and a launcher started {processes.count()}",
             hint="start kd-deploy without torchrun or accelerate launch",
+        )
+
+
+def _check_start(student: Student) -> None:
+    """Refuse a start of another kind than the student."""
+    start = own_start(student)
+    if start and check_checkpoint(start).get("model_type") in FAMILIES:
+        raise RecipeError(
+            f"student.init: {student.init} is no transformer, and student.architecture is one",
+            hint="start from a transformer, or take that model for the teacher",
         )
 
 
@@ -184,11 +197,6 @@ def _check_adapters(recipe: Recipe, teacher: "PreTrainedConfig | None") -> None:
             hint="choose student.init: teacher and the teacher's widths, or train all weights in the first stage",
         )
     config = expected_config(student, teacher, task=recipe.task)
-    if config is None and own_start(student):
-        raise RecipeError(
-            f"distill.adapter: {method} adapts a transformer, and student.init {student.init} is none",
-            hint="leave distill.adapter out",
-        )
     for adapter in adapters if config else ():
         check_adaptable(blank(config, task=recipe.task), adapter)
 

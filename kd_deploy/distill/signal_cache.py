@@ -3,7 +3,8 @@
 A cache is a folder of segments. Each holds `keys.npy` (hashes of the inputs), `ends.npy` (where the rows of each
 input end) and `values.npy` (the rows, memory-mapped when read), is written aside and moved into place, and carries
 the hashes of its files: a writer that was killed leaves nothing, and a segment that was damaged is left aside and
-computed again. No pickle. What the signals depend on besides the texts stands in `settings.json` above the caches.
+computed again. Trainings beside each other may write the same segment: the first one's stays. No pickle. What the
+signals depend on besides the texts stands in `settings.json` above the caches.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,9 +74,7 @@ class SignalCache:
         self._folder = folder
         self._rows: dict[bytes, NDArray[np.generic]] = {}
         for segment in sorted(folder.glob("segment-*")):
-            if _is_whole(segment):
-                self._take(segment)
-            else:
+            if not self._took(segment):
                 progress.say(f"{segment} is damaged and is left aside")
 
     def __contains__(self, key: bytes) -> bool:
@@ -95,7 +95,7 @@ class SignalCache:
             )
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
         ends = np.cumsum(lengths, dtype=np.int64)
-        with _of_the_cache(), staged(self._folder / f"segment-{name}") as aside:
+        with _of_the_cache(), staged(self._folder / f"segment-{name}", move=self._keep) as aside:
             _save(aside / "keys.npy", np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
             _save(aside / "ends.npy", ends)
             values = _mapped(aside / "values.npy", shape=(int(ends[-1]), width), dtype=dtype)
@@ -103,7 +103,24 @@ class SignalCache:
             values.flush()
             record = {part: sha256_file(aside / part) for part in PARTS}
             (aside / "segment.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-        self._take(self._folder / f"segment-{name}")
+
+    def _keep(self, aside: Path, segment: Path) -> None:
+        with _alone_in(self._folder):
+            if self._took(segment):
+                return  # another training had the same to ask, and was first
+            shutil.rmtree(segment, ignore_errors=True)
+            aside.rename(segment)
+            self._take(segment)
+
+    def _took(self, segment: Path) -> bool:
+        """Take the rows of a segment if it is whole."""
+        try:
+            if not _is_whole(segment):
+                return False
+            self._take(segment)
+        except FileNotFoundError:  # it is being replaced, so it was damaged
+            return False
+        return True
 
     def _take(self, segment: Path) -> None:
         keys = np.load(segment / "keys.npy", allow_pickle=False)
@@ -129,6 +146,19 @@ def _mapped(path: Path, *, shape: tuple[int, int], dtype: DTypeLike) -> np.memma
             if error.errno not in NOT_HERE:
                 raise
     return values
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """A block that one process at a time is in; the others wait."""
+    import fcntl  # POSIX alone; without it no training has come so far
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

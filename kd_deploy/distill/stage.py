@@ -10,8 +10,13 @@ from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.recipe.objective import AngleRelations, AnyTerm, Relational, Structure
 
 
-def check_stage(settings: Distill, objective: Objective) -> None:
+def check_stage(settings: Distill, objective: Objective, *, max_length: int) -> None:
     """Refuse what a stage asks for and its terms cannot give.
+
+    Args:
+        settings: The stage.
+        objective: Its terms.
+        max_length: Of a text, in tokens.
 
     Raises:
         RecipeError: `patience`, `samples` or `active` beside terms that leave them nothing to go by, and batches in
@@ -28,12 +33,7 @@ def check_stage(settings: Distill, objective: Objective) -> None:
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
             hint="leave focus out, and use soft_targets",
         )
-    few = next((term for term in settings.objective if settings.batch_size < _least_texts(term)), None)
-    if few:
-        raise RecipeError(
-            f"distill.batch_size {settings.batch_size} is too small for {few.term}, which compares texts of a batch",
-            hint=f"set it to {_least_texts(few)} at least, better to 32",
-        )
+    _require_room(settings, max_length=max_length)
     between = next((term for term in settings.objective if _is_between(term)), None)
     if between and not settings.samples.all_count:
         by_gamma = isinstance(between, Relational)
@@ -50,6 +50,24 @@ def check_stage(settings: Distill, objective: Objective) -> None:
         )
     if settings.active and not objective.teacher_names:
         raise RecipeError("distill.active asks a teacher, and no term of the objective needs one", hint="leave it out")
+
+
+def _require_room(settings: Distill, *, max_length: int) -> None:
+    """Refuse batches in which a term would find nothing to compare."""
+    for term in settings.objective:
+        least = _least_texts(term)
+        if settings.batch_size < least:
+            raise RecipeError(
+                f"distill.batch_size {settings.batch_size} is too small for {term.term}, which compares texts of a "
+                "batch",
+                hint=f"set it to {least} at least, better to 32",
+            )
+        if settings.batch_tokens and least > 1 and settings.batch_tokens < least * max_length:
+            raise RecipeError(
+                f"distill.batch_tokens {settings.batch_tokens} is too small for {term.term}, which compares texts of a "
+                f"batch: they may have {max_length} tokens each (data.max_length)",
+                hint=f"set it to {least * max_length} at least, or leave it out",
+            )
 
 
 def check_silence(endpoint: Endpoint, stages: Sequence[Distill]) -> None:

@@ -69,7 +69,8 @@ def require_fitting(student: nn.Module, subject: Subject, stages: Sequence[Disti
             student, subject.teachers, labels=subject.splits.labels, settings=settings, tokens=subject.tokens
         )
         with torch.random.fork_rng(devices=()):
-            check_stage(settings, build_objective(settings.objective, ground, own=subject.terms))
+            objective = build_objective(settings.objective, ground, own=subject.terms)
+        check_stage(settings, objective, max_length=subject.teachers.max_length)
 
 
 def require_comparable(student: nn.Module, subject: Subject) -> None:

@@ -130,7 +130,7 @@ def prepare(
     ground = replace(ground_of(student, teachers, labels=splits.labels, settings=settings, tokens=tokens), auto=chosen)
     torch.manual_seed(settings.seed)  # of the projections that terms learn
     objective = build_objective(settings.objective, ground, own=own)
-    check_stage(settings, objective)
+    check_stage(settings, objective, max_length=teachers.max_length)
     labelled = TrainingData(examples=splits.train, encoder=theirs)
     learns_from_all = objective.teacher_names or is_its_own_label(splits.labels)
     data = _texts(splits, settings, teachers=teachers, encoder=theirs) if learns_from_all else labelled

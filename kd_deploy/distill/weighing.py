@@ -35,7 +35,7 @@ def counting(data: TrainingData, settings: Distill, *, answered: NDArray[np.bool
     """
     assert data.signals is not None  # noqa: S101 - the caller has just asked
     weights = teacher_weights(data.signals.logits, data.examples, settings.samples, answered=answered)
-    by_label = any(isinstance(term, HardLabels) for term in settings.objective)
+    by_label = any(isinstance(term, HardLabels) and not term.is_nothing for term in settings.objective)
     labelled = np.arange(len(weights)) < len(data.examples)
     rows = np.flatnonzero((weights > 0) | (labelled & by_label))
     progress.say(f"the teacher counts on {int((weights > 0).sum())} of {len(weights)} texts")

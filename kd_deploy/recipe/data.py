@@ -63,6 +63,13 @@ class TaskData(Section):
         return (value,) if isinstance(value, str | dict) else value
 
     @model_validator(mode="after")
+    def _of_texts_that_are_there(self) -> Self:
+        for key in ("unlabeled_as", "unlabeled_limit"):
+            if not self.unlabeled and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is about the texts of unlabeled, and there are none: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _split_once(self) -> Self:
         if self.split is None:
             return self

@@ -26,6 +26,10 @@ class Augment(Section):
     def _one_draw_a_word(self) -> Self:
         if self.mask + self.replace > 1:
             raise ValueError("mask and replace are shares of the same words: together they may be 1 at most")
+        if self.mask == self.replace == self.ngram == 0:
+            raise ValueError("mask, replace and ngram are all 0, which makes no new text: leave augment out")
+        if self.mask == 1:
+            raise ValueError("mask: 1 leaves no word of a text: lower it")
         return self
 
 
@@ -128,6 +132,10 @@ class Distill(Training):
                 raise ValueError("top_k keeps answers about texts that are there, and on_policy asks about others")
         if self.texts != "all" and (self.active or self.sequences):
             raise ValueError(f"{'active' if self.active else 'sequences'} takes all texts: leave texts out")
+        if self.texts == "unlabeled" and self.samples.wrong != 1:
+            raise ValueError("samples.wrong is about texts with labels, and texts: unlabeled has none: leave one out")
+        if self.adapter and self.embeddings == "sparse":
+            raise ValueError("embeddings: sparse trains the word vectors, and adapter keeps them: leave one out")
         return self
 
 

@@ -100,7 +100,7 @@ def _of_texts_without_labels(recipe: Any) -> Iterator[tuple[str, str]]:
 
 
 def _by_labels_alone(stage: Any) -> bool:
-    return all(term.term == "hard_labels" for term in stage.objective)
+    return all(term.term == "hard_labels" for term in stage.objective if not term.is_nothing)
 
 
 def _of_texts(recipe: Any) -> dict[str, bool]:

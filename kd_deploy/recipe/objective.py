@@ -7,10 +7,10 @@ from pydantic import Field, Tag, model_validator
 from kd_deploy.numbers import Float, Int
 from kd_deploy.recipe.section import (
     NotNegative,
-    PositiveFloat,
     PositiveInt,
     Schedule,
     Section,
+    Softness,
     Temperature,
     Weight,
     told_by,
@@ -217,7 +217,7 @@ class Contrastive(Structure):
     """InfoNCE: nearer to the teacher's representation of the same text than to those of the batch's others."""
 
     term: Literal["contrastive"]
-    temperature: PositiveFloat = 0.05
+    temperature: Softness = 0.05
 
 
 Term = Annotated[

@@ -10,6 +10,7 @@ from kd_deploy.numbers import Float, Int
 Fraction = Annotated[Float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[Float, Field(gt=0)]
 NotNegative = Annotated[Float, Field(ge=0)]
+Softness = Annotated[Float, Field(ge=0.01, le=100)]  # temperatures whose losses fp32 can hold
 PositiveInt = Annotated[Int, Field(ge=1)]
 Seed = Annotated[Int, Field(ge=0, lt=2**32)]  # what numpy's generators take
 
@@ -41,15 +42,15 @@ class Schedule(Section):
         return self.start == self.end == 0
 
 
-class PositiveSchedule(Schedule):
-    """A schedule that never touches 0."""
+class TemperatureSchedule(Schedule):
+    """A temperature that goes from `start` to `end`."""
 
-    start: PositiveFloat
-    end: PositiveFloat
+    start: Softness
+    end: Softness
 
 
 SCHEDULED = told_by(dict | Schedule, "<schedule>", "<number>")
 Weight = Annotated[Annotated[NotNegative, Tag("<number>")] | Annotated[Schedule, Tag("<schedule>")], SCHEDULED]
 Temperature = Annotated[
-    Annotated[PositiveFloat, Tag("<number>")] | Annotated[PositiveSchedule, Tag("<schedule>")], SCHEDULED
+    Annotated[Softness, Tag("<number>")] | Annotated[TemperatureSchedule, Tag("<schedule>")], SCHEDULED
 ]

@@ -487,10 +487,10 @@ def test_adapters_for_writers_are_welcome(task: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_start_that_is_no_transformer_is_not_adapted(folder: Path, tmp_path: Path) -> None:
+def test_a_start_that_is_no_transformer_is_refused(folder: Path, tmp_path: Path) -> None:
     bilstm = tiny.write_bilstm(tmp_path / "bilstm", folder, DATA)
 
-    with pytest.raises(RecipeError, match=r"adapts a transformer, and student\.init .*bilstm is none"):
+    with pytest.raises(RecipeError, match=r"student\.init: .*bilstm is no transformer"):
         check_recipe(
             adapted_task(
                 "text-classification", folder, student={"architecture": "transformer", "init": str(bilstm.path)}

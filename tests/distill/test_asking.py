@@ -21,11 +21,6 @@ from tests.heard import Heard
 STUDENTS = ({"architecture": "transformer", "layers": 2}, {"architecture": "bilstm", "hidden_size": 8, "head_size": 8})
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[object]]:
     heard: list[Sequence[object]] = []

@@ -471,13 +471,14 @@ def test_a_score_beyond_the_format_is_not_finite(ask: Ask) -> None:
     ask.fails("text 1", match="scores that are not finite")
 
 
-def test_probabilities_are_no_logits(ask: Ask) -> None:
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_probabilities_are_no_logits(ask: Ask, batch_size: int) -> None:
     ask.server.scores = lambda text: [0.25, 0.25, 0.5] if text.endswith("1") else [0.9, 0.1, 0.0]
 
-    error = ask.fails(*TEXTS[:4], match="look like probabilities, not logits", batch_size=4)
+    error = ask.fails(*TEXTS, match="look like probabilities, not logits", batch_size=batch_size)
 
     assert error.hint == "check teacher.endpoint.scores"
-    assert ask.about(*TEXTS[:4], scores="probabilities", batch_size=4).answered.all()
+    assert ask.about(*TEXTS, scores="probabilities", batch_size=batch_size).answered.all()
 
 
 @pytest.mark.parametrize("url", ["http://a..b", "http://" + "a" * 70 + ".org"])
@@ -885,6 +886,14 @@ def test_answers_are_written_while_others_are_awaited(ask: Ask, monkeypatch: pyt
     assert len(list(ask.cache.rglob("segment-*"))) == 3
     np.testing.assert_array_equal(found.logits, expected(TEXTS))
     assert ask.about(*TEXTS).reused == 10
+
+
+def test_answers_that_come_slowly_are_written_after_a_while(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_teacher, "SEGMENT_SECONDS", -1.0)
+
+    ask.about(*TEXTS, batch_size=2)
+
+    assert len(list(ask.cache.rglob("segment-*"))) == 5
 
 
 def test_a_damaged_segment_is_asked_for_again(ask: Ask) -> None:

@@ -149,6 +149,17 @@ def test_batches_too_small_to_compare_texts_are_refused(checkpoint: Path, term: 
     check_recipe(recipe(checkpoint, term, distill={"batch_size": least}))
 
 
+@pytest.mark.parametrize(("term", "least"), [("contrastive", 2), ("relational", 2), ("angle_relations", 3)])
+def test_batches_that_long_texts_leave_too_small_are_refused(checkpoint: Path, term: str, least: int) -> None:
+    room = least * tiny.MAX_LENGTH
+
+    with pytest.raises(RecipeError, match=f"batch_tokens {room - 1} is too small for {term}") as caught:
+        check_recipe(recipe(checkpoint, term, distill={"batch_tokens": room - 1}))
+    assert caught.value.hint.startswith(f"set it to {room} at least")
+    check_recipe(recipe(checkpoint, term, distill={"batch_tokens": room}))
+    check_recipe(recipe(checkpoint, "soft_targets", distill={"batch_tokens": 1}))
+
+
 @pytest.mark.parametrize(
     "student",
     [

@@ -29,11 +29,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.getbasetemp()
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def bundle(base: Path) -> Bundle:
     return Bundle.open(tiny_writers.ran("bart", base) / "teacher")

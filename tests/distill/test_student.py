@@ -35,11 +35,6 @@ LABELS = {"objective": [{"term": "hard_labels"}]}
 SHARED = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
-
-
 def job(work: Path, distill: Any, **sections: Any) -> Job:
     document = {
         "version": 1,

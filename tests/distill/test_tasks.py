@@ -38,11 +38,6 @@ SETTINGS = tiny.SETTINGS.model_copy(update={"learning_rate": 2e-2})
 SHARED = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(scope="module")
 def topic_teacher(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A teacher of the second task, with a vocabulary of its own."""

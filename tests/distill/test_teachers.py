@@ -25,8 +25,7 @@ ROWS = tiny.single_label(32, seed=5)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd_deploy.distill.signals.choose_format", lambda *_: "fp32")
 
 

@@ -53,8 +53,7 @@ SPLITS = Splits(train=EXAMPLES, validation=EXAMPLES, test=None)
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "choose_format", lambda *_: "fp32")
     monkeypatch.setattr("kd_deploy.distill.teaching.choose_format", lambda *_: "fp32")
 

@@ -34,8 +34,7 @@ AT_ONE = {"term": "soft_targets", "temperature": 1.0}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
+def in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kd_deploy.distill.top_signals.choose_format", lambda *_: "fp32")
 
 

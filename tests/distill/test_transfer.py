@@ -30,11 +30,6 @@ UNLABELED = ("we saw a great town", "the story was dull", "people of the film")
 SPLITS = Splits(train=EXAMPLES, validation=EXAMPLES, test=None, unlabeled=UNLABELED)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KD_DEPLOY_CACHE", str(tmp_path / "cache"))
-
-
 def taught(checkpoint: Path, splits: Splits = SPLITS, **settings: Any) -> Teaching:
     return prepare(
         load_model(checkpoint),
@@ -194,7 +189,7 @@ def test_rows_on_which_nothing_counts_are_left_out(checkpoint: Path) -> None:
 def test_a_text_the_teacher_does_not_count_on_does_not_move_the_student(checkpoint: Path) -> None:
     teaching = taught(
         checkpoint,
-        objective=[{"term": "soft_targets"}, {"term": "hard_labels", "weight": 0.0}],
+        objective=[{"term": "soft_targets"}, {"term": "hard_labels", "weight": 1e-12}],
         samples={"top_share": 0.25},
     )
     data = teaching.data
@@ -208,9 +203,10 @@ def test_a_text_the_teacher_does_not_count_on_does_not_move_the_student(checkpoi
     assert_close(whole, alone, atol=1e-6, rtol=1e-4)
 
 
-def test_limits_that_leave_nothing_are_refused(checkpoint: Path) -> None:
+@pytest.mark.parametrize("others", [[], [{"term": "hard_labels", "weight": 0.0}]])
+def test_limits_that_leave_nothing_are_refused(checkpoint: Path, others: list[dict[str, Any]]) -> None:
     with pytest.raises(RecipeError, match="leaves no text"):
-        taught(checkpoint, objective=[{"term": "soft_targets"}], samples={"min_confidence": 1.0})
+        taught(checkpoint, objective=[{"term": "soft_targets"}, *others], samples={"min_confidence": 1.0})
 
 
 def test_texts_to_which_the_teacher_has_no_answer_teach_by_their_labels_alone(

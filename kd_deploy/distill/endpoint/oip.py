@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -53,6 +53,7 @@ class Tensors:
     labels: tuple[str, ...]
     connection: Connection
     metadata: Metadata
+    likely: list[bool] = field(default_factory=list)  # of the first answers: whether they could be probabilities
 
     @property
     def batch_size(self) -> int:
@@ -130,13 +131,19 @@ class Tensors:
 
     def _log_scores(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.settings.scores == "logits":
-            if len(rows) >= ENOUGH and rows.min() >= 0 and np.allclose(rows.sum(axis=1), 1, atol=ABOVE_ONE - 1):
-                raise self._wrong("gives scores that look like probabilities, not logits", key="scores")
+            self._require_logits(rows)
             return rows
         if rows.min() < 0 or rows.max() > ABOVE_ONE:
             raise self._wrong("gives scores that are no probabilities", key="scores")
         logarithms: NDArray[np.float64] = np.log(np.maximum(rows, SMALLEST))
         return logarithms
+
+    def _require_logits(self, rows: NDArray[np.float64]) -> None:
+        # Over requests: each may hold a single text.
+        if len(self.likely) < ENOUGH:
+            self.likely.extend(row.min() >= 0 and abs(row.sum() - 1) < ABOVE_ONE - 1 for row in rows)
+            if len(self.likely) >= ENOUGH and all(self.likely):
+                raise self._wrong("gives scores that look like probabilities, not logits", key="scores")
 
     def _wrong(self, what: str, *, key: str = "model") -> TrainingError:
         where = f"{self.settings.model} at {self.settings.url}"

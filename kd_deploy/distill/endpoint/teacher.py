@@ -3,6 +3,7 @@
 How requests are sent stands in `http`, what they hold in `oip` and `chat`.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
 
 VERSION = 2  # of what answers mean
-SEGMENT_TEXTS = 500
+SEGMENT_TEXTS = 500  # answers that a killed process loses at most,
+SEGMENT_SECONDS = 30.0  # and for how long the first of them has been there
 TRIAL_TEXTS = 20
 PATHS = {"oip": "v2", "openai": "v1"}
 # What does not change an answer: how fast, how often, with whose token it is asked for.
@@ -132,6 +134,7 @@ class RemoteTeacher:
     def _collect(self, answers: Iterable[Rows], *, reused: int) -> None:
         """Keep the rows as they come; whatever ends the work, those that have come are kept."""
         pending: dict[bytes, NDArray[np.float32]] = {}
+        kept_at = time.monotonic()
         heard, silent = reused, 0
         try:
             for rows in answers:
@@ -140,9 +143,9 @@ class RemoteTeacher:
                 heard, silent = heard + len(named), silent + len(rows) - len(named)
                 if silent >= TRIAL_TEXTS and not heard:
                     raise self._says_nothing(silent)
-                if len(pending) >= SEGMENT_TEXTS:
+                if len(pending) >= SEGMENT_TEXTS or time.monotonic() - kept_at > SEGMENT_SECONDS:
                     self._keep(pending)
-                    pending = {}
+                    pending, kept_at = {}, time.monotonic()
         finally:
             self._keep(pending)
         if silent:
