@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from kd_deploy.tasks.encoding import TextInput
 
 MOST_WAITING = 256
+READER = "kd-deploy reads inputs"  # the thread that does
 GLANCE_SECONDS = 0.2  # how soon a full queue is noticed to have been left
 
 
@@ -17,7 +18,7 @@ def as_they_come(inputs: Iterable[TextInput]) -> Iterator[list[TextInput]]:
     last input before it. Whoever wants no more closes this iterator: no further input is read then.
     """
     arriving = _Arriving()
-    threading.Thread(target=arriving.read, args=(inputs,), daemon=True).start()
+    threading.Thread(target=arriving.read, args=(inputs,), name=READER, daemon=True).start()
     ended = False
     try:
         while not ended:

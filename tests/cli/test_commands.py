@@ -420,11 +420,11 @@ def test_a_missing_extra_names_the_pip_line(desk: Path, tmp_path: Path) -> None:
 def test_torchrun_trains_one_student_with_two_processes(desk: Path, tmp_path: Path, ran: Path) -> None:
     student = {"architecture": "bilstm", "hidden_size": 8, "head_size": 8}
     recipe = write_recipe(tmp_path / "recipe.yaml", small_recipe(desk, student=student))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29731"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "kd_deploy", "distill", str(recipe), "--teacher", str(ran / "teacher"), "--json"]
 
     done = subprocess.run(
-        [*command, "--output", str(tmp_path / "student")], capture_output=True, text=True, check=False, timeout=240
+        [*command, "--output", str(tmp_path / "student")], capture_output=True, text=True, check=False, timeout=600
     )
 
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from kd_deploy.bundle import Bundle
@@ -215,6 +216,14 @@ def test_torch_that_is_missing_in_a_measuring_process_is_exit_9(
     assert "Traceback" not in told.err
 
 
+def wait_until_idle(process: psutil.Process) -> None:
+    """Until it has used no processor for a moment."""
+    used: tuple[float, ...] = ()
+    while used != process.cpu_times()[:2]:
+        used = process.cpu_times()[:2]
+        time.sleep(0.2)
+
+
 def test_ctrl_c_while_predict_waits_for_a_line_is_130(ran: Path) -> None:
     command = [sys.executable, "-m", "kd_deploy", "predict", str(ran / "student")]
     with subprocess.Popen(
@@ -230,7 +239,7 @@ def test_ctrl_c_while_predict_waits_for_a_line_is_130(ran: Path) -> None:
         waiting.stdin.write(b"where is my parcel\n")
         waiting.stdin.flush()
         waiting.stdout.readline()
-        time.sleep(0.2)  # it is back in its wait
+        wait_until_idle(psutil.Process(waiting.pid))
         waiting.send_signal(signal.SIGINT)
         code, told = waiting.wait(timeout=60), waiting.stderr.read() if waiting.stderr else b""
 

@@ -12,14 +12,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 WIDTH, LAYERS = 512, 24  # of 1 MiB each
-RESIDENT = """
+OWN = """
 import sys, psutil
 import kd_deploy.runtime
 from kd_deploy.runtime.session import open_session
 from pathlib import Path
-before = psutil.Process().memory_info().rss
+before = psutil.Process().memory_full_info().uss
 session = open_session(Path(sys.argv[1]), provider="cpu", threads=1)
-print(psutil.Process().memory_info().rss - before)
+print(psutil.Process().memory_full_info().uss - before)
 """
 
 
@@ -42,9 +42,9 @@ def graph(tmp_path: Path) -> Path:
     return path
 
 
-def resident_bytes(graph: Path, **environment: str) -> int:
+def own_bytes(graph: Path, **environment: str) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", RESIDENT, str(graph)],
+        [sys.executable, "-c", OWN, str(graph)],
         capture_output=True,
         text=True,
         check=True,
@@ -57,6 +57,6 @@ def resident_bytes(graph: Path, **environment: str) -> int:
 def test_weights_that_were_read_and_packed_anew_leave_no_holes_behind(graph: Path) -> None:
     size = graph.stat().st_size
 
-    ours, own_setting = resident_bytes(graph), resident_bytes(graph, MALLOC_MMAP_THRESHOLD_=str(32 * 2**20))
+    ours, own_setting = own_bytes(graph), own_bytes(graph, MALLOC_MMAP_THRESHOLD_=str(32 * 2**20))
 
     assert ours < own_setting - size / 8  # who sets the threshold is left alone

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kd_deploy import runtime
 from kd_deploy.bundle import Bundle, sign
 from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.runtime import predictor as predictor_module
+from kd_deploy.runtime.stream import READER
 from kd_deploy.tasks.encoding import TextInput
 from tests import tiny
 
@@ -199,16 +199,15 @@ def test_a_stream_that_is_left_reads_no_further(bilstm: Bundle) -> None:
         while True:
             yield f"text {next(asked)}"
 
+    before = set(threading.enumerate())
     with runtime.load(bilstm) as model:
         answers = model.stream(endless())
         next(answers)
-        before = threading.active_count()
+        (reader,) = (one for one in threading.enumerate() if one.name == READER and one not in before)
         answers.close()  # type: ignore[attr-defined]
-        deadline = time.monotonic() + 20
-        while threading.active_count() >= before and time.monotonic() < deadline:
-            time.sleep(0.05)
+        reader.join(timeout=60)
 
-    assert threading.active_count() < before
+    assert not reader.is_alive()
 
 
 def test_a_stream_refuses_what_is_no_text_by_its_place_among_all(bilstm: Bundle) -> None:
