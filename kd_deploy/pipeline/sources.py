@@ -1,4 +1,4 @@
-"""What a recipe reads: the files and models that it names, each with its key, and whether they are there."""
+"""What a recipe reads: the files and models that it names, each with its key, and whether they can be read."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -10,14 +10,17 @@ from kd_deploy.recipe.data import Unlabeled
 
 
 def require_sources(recipe: Recipe) -> None:
-    """Refuse a recipe that names what is not there, before anything is read, fetched or trained.
+    """Refuse a recipe that names what is not there, or is no model, before anything is read or trained.
 
-    A name that may be one of the hub's is left to what fetches it.
+    Models of the hub are fetched once all else is found to be there; its data sets are left to what reads them.
 
     Raises:
         KDDeployError: Of the kind of the first such name; all of them are told, each with its key.
     """
-    faults = [*_absent(files_of(recipe), require_source), *_absent(models_of(recipe), require_model)]
+    from kd_deploy.distill.checkpoints import find_model
+
+    here = [*_unusable(files_of(recipe), require_source), *_unusable(models_of(recipe), require_model)]
+    faults = here or [*_unusable(models_of(recipe), find_model)]
     if not faults:
         return
     told = [f"{key}: {error}" for key, error in faults]
@@ -25,10 +28,10 @@ def require_sources(recipe: Recipe) -> None:
     if len(faults) == 1:
         raise type(first)(told[0], hint=first.hint) from first
     listed = "\n  ".join(told)
-    raise type(first)(f"the recipe names {len(told)} sources that are not there:\n  {listed}", hint=first.hint)
+    raise type(first)(f"{len(told)} names in the recipe are of nothing that can be read:\n  {listed}", hint=first.hint)
 
 
-def _absent(named: Mapping[str, str], require: Callable[[str], None]) -> Iterator[tuple[str, KDDeployError]]:
+def _unusable(named: Mapping[str, str], require: Callable[[str], object]) -> Iterator[tuple[str, KDDeployError]]:
     for key, name in named.items():
         try:
             require(name)

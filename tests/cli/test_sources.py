@@ -48,7 +48,7 @@ def test_all_missing_names_are_told_at_once(cli: Cli, tmp_path: Path, checkpoint
 
     assert told.code == 4
     assert told.err.splitlines()[:-1] == [
-        "error: the recipe names 9 sources that are not there:",
+        "error: 9 names in the recipe are of nothing that can be read:",
         "  data.validation: there is no data file ./a.csv",
         "  data.test: there is no data file b.tsv",
         "  data.unlabeled.0: there is no data file c.txt",
@@ -69,6 +69,19 @@ def test_a_missing_model_has_the_exit_code_of_models(cli: Cli, tmp_path: Path) -
 
     assert told.code == 8
     assert "error: teacher.model: there is no model folder ./none\nhint: check the path" in told.err
+
+
+def test_what_is_no_model_is_told_with_its_key_too(cli: Cli, tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    several = [{"model": str(checkpoint)}, {"model": str(tmp_path / "empty")}, {"model": "owner/of-nothing"}]
+    recipe = write(tmp_path, data={"train": str(tmp_path / "rows.jsonl")}, teacher={"model": several})
+
+    told = cli("run", recipe, "--output", tmp_path / "out")
+
+    assert told.code == 8
+    assert f"  teacher.model.1.model: {tmp_path / 'empty'} is not a checkpoint: it has no config.json\n" in told.err
+    assert "  teacher.model.2.model: there is no folder owner/of-nothing, and the hub gave no model" in told.err
 
 
 def test_a_missing_teacher_of_the_command_line_is_no_key_of_the_recipe(cli: Cli, tmp_path: Path) -> None:
