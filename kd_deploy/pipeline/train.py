@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kd_deploy import progress
 from kd_deploy.bundle import MANIFEST, Bundle, require_place
-from kd_deploy.checkpoint import require_model
 from kd_deploy.distill import processes
 from kd_deploy.distill.check import check_recipe, teacher_labels
+from kd_deploy.distill.checkpoints import find_model
 from kd_deploy.distill.job import Job
 from kd_deploy.distill.student import distill_student
 from kd_deploy.distill.teacher import make_teacher
@@ -62,7 +62,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: 
         RecipeError: The recipe cannot be done, or not with terms of one's own.
     """
     if teacher is not None:
-        require_model(teacher)
+        find_model(teacher)
         ways = recipe.teacher.generation if recipe.teacher else None
         recipe = recipe.model_copy(update={"teacher": Teacher(model=teacher, generation=ways)})
     _require_whole_answers(recipe, terms)

@@ -91,6 +91,8 @@ def test_a_missing_teacher_of_the_command_line_is_no_key_of_the_recipe(cli: Cli,
 
     assert told.code == 8
     assert "error: there is no model folder ./gone" in told.err
+    told = cli("distill", recipe, "--teacher", tmp_path, "--output", tmp_path / "out")
+    assert f"error: {tmp_path} is not a checkpoint" in told.err
 
 
 def test_a_teacher_alone_needs_no_student_and_no_further_task(cli: Cli, tmp_path: Path) -> None:

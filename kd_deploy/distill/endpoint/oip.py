@@ -141,7 +141,7 @@ class Tensors:
     def _require_logits(self, rows: NDArray[np.float64]) -> None:
         # Over requests: each may hold a single text.
         if len(self.likely) < ENOUGH:
-            self.likely.extend(row.min() >= 0 and abs(row.sum() - 1) < ABOVE_ONE - 1 for row in rows)
+            self.likely.extend(bool(row.min() >= 0 and abs(row.sum() - 1) < ABOVE_ONE - 1) for row in rows)
             if len(self.likely) >= ENOUGH and all(self.likely):
                 raise self._wrong("gives scores that look like probabilities, not logits", key="scores")
 
