@@ -10,7 +10,8 @@ from kd_deploy.errors import BenchmarkError
 from kd_deploy.files import write_text
 
 Noun = TypeVar("Noun")
-NAMES = {"Benchmarked": "benchmark", "Evaluation": "evaluation", "Report": "report"}  # as a user knows them
+# As a user knows them.
+NAMES = {"Answers": "answers", "Benchmarked": "benchmark", "Evaluation": "evaluation", "Report": "report"}
 
 
 def save(path: Path, noun: object) -> None:

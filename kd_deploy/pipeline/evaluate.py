@@ -1,14 +1,12 @@
 """Every target over the same rows: quality, and agreement with the teacher."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import isfinite, isnan
 
 from kd_deploy import progress
 from kd_deploy.errors import BundleError, DataError
 from kd_deploy.measurement import DataUsed, Evaluated, Evaluation, TargetName
-from kd_deploy.pipeline.server import ServerTarget
-from kd_deploy.pipeline.targets import Target
+from kd_deploy.pipeline.answers import Answers, AnyTarget, KeptAnswers
 from kd_deploy.runtime.predictor import Predictor
 from kd_deploy.tasks.registry import as_asked, main_metric, scores, task_of, writes
 from kd_deploy.tasks.scoring import commonest_share
@@ -17,10 +15,11 @@ from kd_deploy.tasks.task import Examples, Prediction
 
 SAMPLES = 5  # inputs that the report shows the answers to
 AT_ONCE = 512  # rows between two steps of the bar: enough of them to be batched by length
-AnyTarget = Target | ServerTarget
 
 
-def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, name: str) -> Evaluation:
+def evaluate(
+    targets: Sequence[AnyTarget], examples: Examples, *, split: str, name: str, kept: KeptAnswers | None = None
+) -> Evaluation:
     """The answers of every target to the same rows, and what they are worth.
 
     Args:
@@ -28,6 +27,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
         examples: Rows with labels.
         split: Which split they are, for the report.
         name: What the data is called, for the report.
+        kept: Answers to these rows, for models that have not changed. None: all are asked.
 
     Raises:
         DataError: A target has other classes than the rows.
@@ -41,7 +41,7 @@ def evaluate(targets: Sequence[AnyTarget], examples: Examples, *, split: str, na
             f"{examples.source} has no scores: targets are compared on {MOST_VECTORS} of its {len(examples)} texts"
         )
         examples = examples.some([place * len(examples) // MOST_VECTORS for place in range(MOST_VECTORS)])
-    asked = [_answers(target, examples, shown=shown) for target in targets]  # two may have one name
+    asked = [_once(target, examples, shown=shown, kept=kept) for target in targets]  # two may have one name
     teacher = next((own for target, own in zip(targets, asked, strict=True) if target.name.role == "teacher"), None)
     if not examples.answered:
         if teacher is None:
@@ -70,14 +70,18 @@ def _guess(examples: Examples) -> float | None:
     return commonest_share(examples.targets) if main_metric(examples) == "accuracy" else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    # What is scored of a target's answers, and what it wrote for the samples.
-    predictions: tuple[Prediction, ...]
-    samples: tuple[str, ...]
+def _once(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...], kept: KeptAnswers | None) -> Answers:
+    before = kept.of(target) if kept else None
+    if before is not None:
+        progress.say(f"{target.name.name} has answered these rows before, and has not changed")
+        return before
+    found = _answers(target, examples, shown=shown)
+    if kept:
+        kept.keep(target, found)
+    return found
 
 
-def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -> _Answers:
+def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -> Answers:
     progress.say(f"evaluating {target.name.name} on {len(examples)} rows")
     with target.open() as predictor:
         if predictor.labels.task != examples.labels.task:
@@ -103,11 +107,11 @@ def _answers(target: AnyTarget, examples: Examples, *, shown: tuple[str, ...]) -
             )
         # A server that teaches tells classes alone.
         written = predictor.predict(shown) if shown and isinstance(predictor, Predictor) else []
-        return _Answers(predictions, tuple(one.text for one in written))
+        return Answers(predictions=predictions, samples=tuple(one.text for one in written))
 
 
 def _evaluated(
-    target: TargetName, own: _Answers, examples: Examples, *, teacher: tuple[Prediction, ...] | None
+    target: TargetName, own: Answers, examples: Examples, *, teacher: tuple[Prediction, ...] | None
 ) -> Evaluated:
     return Evaluated(
         target=target,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kd_deploy import progress
+from kd_deploy import measurement_store, progress
 from kd_deploy.bundle import Bundle, require_replaceable
-from kd_deploy.errors import BundleError
+from kd_deploy.errors import BenchmarkError, BundleError
 from kd_deploy.files import sha256_text, write_text
 from kd_deploy.pipeline.fingerprints import signature
 
@@ -39,6 +39,11 @@ class Stages:
     def logs(self) -> Path:
         """Where trackers that write files do so."""
         return self.folder / "logs"
+
+    @property
+    def answers(self) -> Path:
+        """Where the answers of models are kept, for as long as these are compared."""
+        return self.folder / STATE / "answers"
 
     def once(
         self,
@@ -133,6 +138,20 @@ class Stages:
 def fingerprint(inputs: object) -> str:
     """The hash of JSON values."""
     return sha256_text(json.dumps(inputs, sort_keys=True, default=str))
+
+
+def stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:
+    """What a stage wrote down as `measurement_store` does.
+
+    Raises:
+        BundleError: It is gone or was changed.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path} is gone")
+    try:
+        return measurement_store.load(path, kind)
+    except BenchmarkError as error:
+        raise BundleError(str(error)) from error
 
 
 def whole_bundle(path: Path) -> Bundle:

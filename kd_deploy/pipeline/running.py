@@ -6,10 +6,11 @@ from pathlib import Path
 
 from kd_deploy import __version__, measurement_store, progress
 from kd_deploy.bundle import PRECISIONS, Bundle
-from kd_deploy.errors import BenchmarkError, BundleError, ExportError
+from kd_deploy.errors import ExportError
 from kd_deploy.export.settings import ExportSettings
 from kd_deploy.measurement import Benchmarked, Evaluation, TargetName
-from kd_deploy.pipeline.evaluate import AnyTarget, evaluate
+from kd_deploy.pipeline.answers import AnyTarget, KeptAnswers, drop_others
+from kd_deploy.pipeline.evaluate import evaluate
 from kd_deploy.pipeline.export import export_made
 from kd_deploy.pipeline.fingerprints import (
     OF_TEACHING,
@@ -24,7 +25,7 @@ from kd_deploy.pipeline.fingerprints import (
 )
 from kd_deploy.pipeline.notes import WORDLESS, judged, notes
 from kd_deploy.pipeline.report import BENCHMARK, EVALUATION
-from kd_deploy.pipeline.resume import Stages
+from kd_deploy.pipeline.resume import Stages, stored
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
@@ -115,13 +116,17 @@ class Running:
         path = self.output / EVALUATION
 
         def make() -> Evaluation:
-            main = evaluate(targets.main, examples, split=split, name=name or examples.source)
-            further = {}
+            kept = self._kept()
+            main = evaluate(targets.main, examples, split=split, name=name or examples.source, kept=kept)
+            places, further = [kept.place(one) for one in targets.main], {}
             for task, those in targets.further.items():
                 progress.say(f"task {task}:")
                 rows, own = judged(self.further[task])
-                further[task] = evaluate(those, rows, split=own, name=rows.source)
+                kept = self._of_task(task)._kept()  # noqa: SLF001 - of its own kind
+                further[task] = evaluate(those, rows, split=own, name=rows.source, kept=kept)
+                places += [kept.place(one) for one in those]
             made = replace(main, further=further)
+            drop_others(self.stages.answers, places)
             if not self.stages.holds("benchmark", self._timed(targets.main)):
                 (self.output / BENCHMARK).unlink(missing_ok=True)  # it is of other models than these answers
             measurement_store.save(path, made)
@@ -132,7 +137,7 @@ class Running:
             [task, self._signatures(those), self._of_task(task)._judged_rows()]  # noqa: SLF001 - of its own kind
             for task, those in targets.further.items()
         ]
-        return self.stages.once("evaluate", inputs, make=make, reuse=lambda: _stored(path, Evaluation))
+        return self.stages.once("evaluate", inputs, make=make, reuse=lambda: stored(path, Evaluation))
 
     def benchmark(self, targets: Sequence[AnyTarget], *, command: str) -> Benchmarked:
         """Time and memory of every target that runs here."""
@@ -156,7 +161,7 @@ class Running:
             return made
 
         inputs = self._timed(targets)
-        return self.stages.once("benchmark", inputs, make=make, reuse=lambda: _stored(path, Benchmarked))
+        return self.stages.once("benchmark", inputs, make=make, reuse=lambda: stored(path, Benchmarked))
 
     def _timed(self, targets: Sequence[AnyTarget]) -> list[object]:
         settings = written_out(self.recipe.benchmark)
@@ -237,14 +242,9 @@ class Running:
         """Whether a control has to do with texts without labels: they say what is right, or which words are kept."""
         return is_its_own_label(self.splits.labels) or self.recipe.student.vocabulary != "full"
 
+    def _kept(self) -> KeptAnswers:
+        """The answers that models have given to the rows that judge this task."""
+        return KeptAnswers(folder=self.stages.answers, rows=[self.task, *self._judged_rows(), judged(self.splits)[1]])
+
     def _judged_rows(self) -> list[str]:
         return [judged(self.splits)[0].sha256, *drawn(self.recipe.data)]
-
-
-def _stored(path: Path, kind: type[measurement_store.Noun]) -> measurement_store.Noun:
-    if not path.is_file():
-        raise BundleError(f"{path} is gone")
-    try:
-        return measurement_store.load(path, kind)
-    except BenchmarkError as error:
-        raise BundleError(str(error)) from error

@@ -360,6 +360,9 @@ def test_texts_without_labels_are_no_reason_to_train_teacher_and_control_again(
     assert "control: nothing changed, reused" in told
     assert "student: nothing changed, reused" not in told
     assert "student: made again (what it depends on has changed)" in told
+    answered = [line.split()[0] for line in told.splitlines() if "has answered these rows before" in line]
+    asked = [line.split()[1] for line in told.splitlines() if line.startswith("evaluating ")]
+    assert (answered, asked) == (["teacher", "teacher-int8", "control"], ["student", "student-fp32", "student-int8"])
 
 
 def test_a_launcher_of_several_processes_is_refused(copied: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
