@@ -19,7 +19,9 @@ def require_model(reference: str) -> None:
     path = Path(reference)
     if path.is_dir():
         return
-    if path.exists() or reference.startswith((".", "/", "~")) or reference.count("/") > 1:
+    if path.exists():
+        raise BundleError(f"{reference} is a file, and a model is a folder", hint="name the folder of a checkpoint")
+    if reference.startswith((".", "/", "~")) or reference.count("/") > 1:
         raise BundleError(f"there is no model folder {reference}", hint="check the path")
 
 
@@ -61,7 +63,9 @@ def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BundleError(f"there is no model folder {folder}", hint="check the path")
     if not path.is_file():
-        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint="check the path")
+        own = folder / "student"
+        hint = f"it is the folder of a run: name {own}" if (own / "config.json").is_file() else "check the path"
+        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint=hint)
     return read_settings(path)
 
 

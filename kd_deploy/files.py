@@ -237,6 +237,6 @@ def require_ours(folder: Path, *, marker: str) -> None:
         raise UsageError(f"{folder} is a file, not a folder", hint="choose another --output")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise UsageError(
-            f"{folder} holds files that kd-deploy did not write (it has no {marker})",
+            f"{folder} holds files that are not to be replaced here (it has no {marker})",
             hint="choose an empty folder or a new name for --output",
         )

@@ -106,7 +106,8 @@ class TrainingRecord(Part):
     """What a student learned from in a stage: rows, teachers' answers, vocabulary, layers.
 
     `made` of the texts without labels were made of others (`augment`). `asked` counts the different texts that the
-    teacher was asked about, each piece of those that are read in pieces, `computed` those that no cache held.
+    teacher was asked about, each piece of those that are read in pieces, `computed` those that no cache held; `counted`
+    are the texts on which the teacher counts, None where it does on all.
     `texts_unchanged` is the share of the training texts that a smaller vocabulary leaves as they were,
     `new_texts_unchanged` that of validation, which has `new_tokens` more tokens, as a share, and `new_unknown` of them
     unknown; `likeness` is the CKA of each student layer with each teacher layer, where `layers: auto` asked for it.
@@ -118,6 +119,7 @@ class TrainingRecord(Part):
     taking_part: int
     asked: int = 0
     computed: int = 0
+    counted: int | None = None
     vocabulary: int | None = None
     vocabulary_before: int | None = None
     texts_unchanged: float | None = None
@@ -187,7 +189,8 @@ def _told(record: TrainingRecord, *, plain: bool) -> Iterator[str]:
     left_out = record.labelled + record.unlabelled - record.taking_part
     kept = record.asked - record.computed
     asked = f"the teacher answered {record.asked} texts or pieces, {kept} of them from the cache"
-    yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}."
+    counted = "" if record.counted is None else f" and counted on {record.counted} texts"
+    yield f"{texts}{f', {left_out} of which were left out' if left_out else ''}; {asked}{counted}."
     if record.teachers:
         yield f"Teachers on validation: {', '.join(f'{one.name} {one.score:.4f}' for one in record.teachers)}."
     if record.rounds:

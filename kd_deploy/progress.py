@@ -44,6 +44,27 @@ def track(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
     return _reporter.get(_silent).track(items, description, total)
 
 
+class _About:
+    # Says of all that it passes on what it is about.
+
+    def __init__(self, what: str, reporter: Reporter) -> None:
+        self._what = what
+        self._reporter = reporter
+
+    def say(self, message: str) -> None:
+        self._reporter.say(f"{self._what}: {message}")
+
+    def track(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        return self._reporter.track(items, f"{self._what}: {description}", total)
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Have each line of the block say what it is about."""
+    with reporting_to(_About(what, _reporter.get(_silent))):
+        yield
+
+
 @contextlib.contextmanager
 def reporting_to(reporter: Reporter) -> Iterator[None]:
     """Send what long work says to `reporter` for the length of the block."""

@@ -86,13 +86,12 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("student:", "studnet:", "studnet (line 7): unknown key, did you mean 'student'?"),
         ("  architecture: transformer", "  architecture: bilstn", "unknown 'bilstn', did you mean 'bilstm'?"),
         ("  architecture: transformer", "  architecture: cnn", "one of transformer, bilstm"),
-        (
-            "  architecture: transformer\n",
-            "",
-            "student.architecture (line 7): missing; give one of transformer, bilstm",
-        ),
+        ("  architecture: transformer", "  architecture: BiLSTN", "unknown 'BiLSTN', did you mean 'bilstm'?"),
+        ("version: 1", 'version: "1"', "version (line 1): must be 1, got '1'"),
+        ("version: 1", "version: true", "version (line 1): must be a number, got True"),
+        ("epochs: 3", "texts: [all]", "distill.texts (line 14): must be 'all', 'labeled' or 'unlabeled', got ['all']"),
         ("version: 1", "version: 2", "version (line 1): must be 1, got 2"),
-        ("epochs: 3", "epochs:", "distill.epochs (line 14): has no value: give one, or leave the key out"),
+        ("epochs: 3", "epochs:", "distill.epochs (line 14): has no value: give one, or leave it out"),
         ("epochs: 3", "epochs: many", "distill.epochs (line 14): must be a whole number, got 'many'"),
         ("epochs: 3", "epochs: 2.5", "distill.epochs (line 14): must be a whole number, got 2.5"),
         ("epochs: 3", "epochs: 0", "distill.epochs (line 14): must be at least 1, got 0"),
@@ -103,7 +102,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("epochs: 3", "texts: some", "unknown 'some'; give one of all, labeled, unlabeled"),
         ("epochs: 3", "augment: 3", "distill.augment (line 14): must be a section with keys of its own, got 3"),
         ("data:\n  train: train.jsonl", "data: [1]", "data (line 3): must be a section with keys of its own"),
-        ("version: 1", "version: 1\nexport: {precisions: int8}", "(line 2): must be a list, got 'int8'"),
+        ("version: 1", "version: 1\nexport: {precisions: int8}", "(line 2): must be a list such as [int8], got 'int8'"),
         ("version: 1", "version: 1\nexport: {precisions: []}", "(line 2): has too few entries: give 1 or more"),
         ("train: train.jsonl", "train: 5", "data.train (line 4): must be a text, got 5"),
         ("train: train.jsonl", "split: [1, 0.5, 0.5]", "data.split.0 (line 4): must be below 1, got 1"),
@@ -136,6 +135,23 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
 )
 def test_a_fault_is_said_as_a_person_would(tmp_path: Path, before: str, after: str, expected: str) -> None:
     assert expected in refusal(tmp_path, FULL.replace(before, after))
+
+
+def test_a_student_of_no_name_is_a_transformer(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL.replace("  architecture: transformer\n", "")) == load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("report.gates.min_retained=95", "(--set): is a share of what the teacher is worth, such as 0.95, got 95"),
+        ("tasks={Topic: {data: {}, teacher: {model: a}}}", "the name of a task has small letters, digits and"),
+        ("export.precisions.0=int8", "the recipe has no list precisions of which to set entry 0"),
+        ("distill.objective={soft_targets: 0.9}", "must be a list, got {'soft_targets': 0.9}"),
+    ],
+)
+def test_slips_are_told_before_anything_is_done(tmp_path: Path, override: str, told: str) -> None:
+    assert told in refusal(tmp_path, FULL, override)
 
 
 def test_a_section_whose_keys_are_all_commented_out_is_one_left_out(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ DELIMITERS = {".csv": ",", ".tsv": "\t"}
 TEXT_SUFFIXES = (*JSON_SUFFIXES, *DELIMITERS)
 OF_FILES = (*TEXT_SUFFIXES, ".gz", ".parquet", ".arrow", ".txt", ".xlsx", ".zip")  # no data set of the hub ends so
 KNOWN = ".jsonl, .json, .csv or .tsv (or .gz of these), or .parquet"
+ALIKE = 0.8  # names beyond one ending in common
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(:[\w.-]+)?")
 
 
@@ -107,5 +108,5 @@ def _no_file(path: Path, source: str) -> DataError:
 def _near(path: Path) -> Path | None:
     """A file beside with nearly this name."""
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=ALIKE)
     return path.with_name(near[0]) if near else None

@@ -86,6 +86,11 @@ def tokenizing(
         f"vocabulary: {found.entries_after} of {found.entries_before} entries, {found.unchanged_share:.1%} of the "
         f"training texts and {new.unchanged_share:.1%} of validation as before, {new.growth:+.1%} tokens there"
     )
+    if pruned.used < found.entries_after:
+        progress.say(
+            f"vocabulary: the training texts use {pruned.used} of these entries; auto keeps no others, and more texts "
+            "in data.unlabeled use more"
+        )
     return Tokenizing(folder=work, kept=pruned.kept, coverage=found, new=new)
 
 

@@ -31,7 +31,7 @@ def check_stage(settings: Distill, objective: Objective, *, max_length: int) -> 
     if settings.active and of_all:
         raise RecipeError(
             f"distill.active asks a teacher about some texts, and {of_all} weighs the texts of a batch by its answers",
-            hint="leave focus out, and use soft_targets",
+            hint="use soft_targets without focus",
         )
     _require_room(settings, max_length=max_length)
     between = next((term for term in settings.objective if _is_between(term)), None)
@@ -81,7 +81,7 @@ def check_silence(endpoint: Endpoint, stages: Sequence[Distill]) -> None:
         raise RecipeError(
             f"teacher.endpoint: a chat model may name no label, and {of_all} weighs the texts of a batch by its "
             "answers",
-            hint="leave focus out, and use soft_targets",
+            hint="use soft_targets without focus",
         )
 
 

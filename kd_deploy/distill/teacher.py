@@ -91,10 +91,8 @@ def _way_to_write(teacher: Teacher, source: Path) -> Generation | None:
 
 
 def _warn(metrics: Mapping[str, float], validation: Examples) -> None:
-    """Say so where a teacher of classes is worth no more than a guess."""
-    if "accuracy" not in metrics or validation.labels.is_multi:
-        return
-    tell_of_a_guesser(metrics["accuracy"], validation.targets, rows="validation")
+    if "accuracy" in metrics and not validation.labels.is_multi:
+        tell_of_a_guesser(metrics["accuracy"], validation.targets, rows="validation")
 
 
 def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bundle:
@@ -104,7 +102,8 @@ def _as_it_is(job: Job, teacher: Teacher, source: Path, *, output: Path) -> Bund
     judged = data.examples.answered
     metrics = evaluate_model(model.to(usual_device()), data, number_format="fp32") if judged else {}
     model.cpu()
-    _warn(metrics, job.splits.validation)
+    if not teacher.several:  # what they are worth together is told once all are open
+        _warn(metrics, job.splits.validation)
     lineage = Lineage(teacher=teacher.first, versions=installed_versions())
     outcome, generation = Outcome(metrics=metrics), _way_to_write(teacher, source)
     return job.write(model, output, tokenizer=source, lineage=lineage, outcome=outcome, generation=generation)

@@ -17,6 +17,7 @@ from kd_deploy.distill.conditional_mlm import open_teacher
 from kd_deploy.distill.endpoint import RemoteTeacher, check_endpoint
 from kd_deploy.distill.fusion import Fusion, fuse, mean_of
 from kd_deploy.distill.signals import LOGITS, Signals, cache_folder, teacher_signals
+from kd_deploy.distill.worth import tell_of_a_guesser
 from kd_deploy.errors import DataError
 from kd_deploy.manifest import TeacherRecord
 from kd_deploy.recipe import Teacher
@@ -151,7 +152,17 @@ def open_teachers(settings: Teacher | None, first: Bundle, *, validation: Exampl
     )
     for one in record:
         progress.say(f"teacher {one.name}: validation {main_metric(validation)} {one.score:.4f}")
+    _tell_of_the_best(record, validation)
     return replace(together, record=record)
+
+
+def _tell_of_the_best(record: Sequence[TeacherRecord], validation: Examples) -> None:
+    """Say so where all teachers together, the last, are worth no more than one of them, or than a guess."""
+    best, together = max(record[:-1], key=lambda one: one.score), record[-1]
+    if together.score <= best.score:
+        progress.say(f"together they are no better than {best.name} alone: see what a student learns from that one")
+    if main_metric(validation) == "accuracy":
+        tell_of_a_guesser(together.score, validation.targets, rows="validation")
 
 
 def _predictions(logits: NDArray[np.float32], examples: Examples) -> tuple[Prediction, ...]:

@@ -63,6 +63,7 @@ class Teaching:
             taking_part=len(data.inputs) if data.rows is None else len(data.rows),
             asked=signals.computed + signals.reused if signals else live,
             computed=signals.computed if signals else live,
+            counted=None if data.weights is None else int((data.weights > 0).sum()),
             vocabulary=coverage.entries_after if coverage else None,
             vocabulary_before=coverage.entries_before if coverage else None,
             texts_unchanged=coverage.unchanged_share if coverage else None,

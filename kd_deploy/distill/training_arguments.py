@@ -134,7 +134,7 @@ def newest_checkpoint(work: Path, *, steps: int) -> Path | None:
         if taken == steps:
             progress.say(f"going on from {one.name}")
             return one
-        why = "is damaged" if taken is None else f"is of a training of {taken} steps, and this one takes {steps}"
+        why = "is not whole" if taken is None else f"is of a training of {taken} steps, and this one takes {steps}"
         progress.say(f"{one.name} {why}: passed over")
     return None
 

@@ -1,6 +1,7 @@
 """A student's vocabulary: the entries of the teacher's that a corpus uses, and what their choice costs."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from kd_deploy.distill.vocabulary_merges import builder
 from kd_deploy.errors import DataError, RecipeError
 from kd_deploy.tasks.encoding import TextInput
 
+NO_WORD = re.compile(r"(##|▁|Ġ)?.|\[unused\d+\]|<unused\d+>", re.DOTALL)
 TEXTS_AT_ONCE = 1024  # Bounds the memory: an encoding is far larger than its text.
 
 
@@ -53,12 +55,14 @@ class Coverage:
 class Vocabulary:
     """Entries kept, [K] int64 ascending, the tokenizer.json that numbers them 0 to K - 1, and what it covers.
 
-    A student takes the rows `weights[kept]` of the teacher's embedding.
+    `used` says how many of them the corpus uses or must be kept. A student takes the rows `weights[kept]` of the
+    teacher's embedding.
     """
 
     kept: NDArray[np.int64]
     document: dict[str, Any]
     coverage: Coverage
+    used: int
 
 
 def prune_vocabulary(
@@ -79,13 +83,17 @@ def prune_vocabulary(
     """
     document = read_document(tokenizer_file)
     before = Tokenizer.from_str(json.dumps(document))
-    kept = choose_entries(before, count_entries(before, texts), size=size, pad=pad)
+    counts = count_entries(before, texts)
+    used = kept = choose_entries(before, counts, size=None, pad=pad)
+    if size is not None:
+        kept = choose_entries(before, counts, size=size, pad=pad)
     pruned = prune(document, kept)
     after = Tokenizer.from_str(json.dumps(pruned))
     if any(after.id_to_token(new) != before.id_to_token(int(old)) for new, old in enumerate(kept)):
         # The library numbers added tokens itself, after the model's; in gaps between the model's ids it cannot.
         raise RecipeError(f"student.vocabulary: the ids in {tokenizer_file} cannot be closed up", hint=WHOLE)
-    return Vocabulary(kept=kept, document=pruned, coverage=coverage(before, after, texts=texts, kept=kept))
+    covered = coverage(before, after, texts=texts, kept=kept)
+    return Vocabulary(kept=kept, document=pruned, coverage=covered, used=len(used))
 
 
 def count_entries(tokenizer: Tokenizer, texts: Iterable[TextInput]) -> NDArray[np.int64]:
@@ -121,7 +129,8 @@ def choose_entries(
         tokenizer: The one that was counted with.
         counts: From `count_entries`, [V].
         size: Entries to keep; all of them where there are no more. Entries without a count come in where the
-            corpus uses fewer, and never for None.
+            corpus uses fewer, words and their parts before single characters and what was left for later, and never
+            for None.
         pad: An id to keep besides, as for `prune_vocabulary`.
 
     Returns:
@@ -144,7 +153,7 @@ def choose_entries(
             hint=f"choose {len(kept)} or more, or auto",
         )
     candidates = [one for one in entries if one not in kept and (size is not None or counts[one])]
-    candidates.sort(key=lambda one: (-counts[one], one))
+    candidates.sort(key=lambda one: (-counts[one], bool(NO_WORD.fullmatch(entries[one])), one))
     _fill(kept, candidates, room=len(entries) if size is None else size, needed_by=_needed_by(document, entries))
     return np.array(sorted(kept), dtype=np.int64)
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from kd_deploy.bundle import Bundle
 from kd_deploy.manifest import told
+from kd_deploy.pipeline.fingerprints import written_out
 from kd_deploy.recipe import Recipe
 from kd_deploy.report.cells import whole
 from kd_deploy.tasks.registry import TASKS, is_plain, names_tokens
@@ -15,6 +16,7 @@ from kd_deploy.tasks.splits import Splits, text_of
 from kd_deploy.tasks.task import Examples
 
 FEW_ROWS = 100
+OF_CHOICE = ("augment", "active", "adapter", "sequences", "on_policy")  # sections that say more than their keys
 OTHER_TOKENS = (
     "Teacher and student cut texts into other tokens: what is counted by tokens cannot be held against each other, and "
     "bits_per_character can."
@@ -69,13 +71,19 @@ def _in_short(recipe: Recipe, student: Bundle) -> Iterator[str]:
     yield f"Student: {_flow(built)}, {whole(student.manifest.parameters).text} parameters."
     for number, stage in enumerate(recipe.stages, start=1):
         which = f", stage {number}" if len(recipe.stages) > 1 else ""
-        objective = [{"term": term.term} | _changed(term) for term in stage.objective]
-        told = {"objective": objective} | _changed(stage, but={"control", "objective"}) | {"epochs": stage.epochs}
+        objective = [{"term": term.term} | _always(term) | _changed(term) for term in stage.objective]
+        chosen = {name: written_out(one) for name in OF_CHOICE if (one := getattr(stage, name)) is not None}
+        told = {"objective": objective} | _changed(stage, but={"control", "objective"}) | chosen
+        told["epochs"] = stage.epochs
         yield f"Distillation{which}: {_flow(told)}."
 
 
 def _changed(section: BaseModel, but: AbstractSet[str] = frozenset()) -> dict[str, object]:
     return section.model_dump(mode="json", exclude_defaults=True, exclude=set(but))
+
+
+def _always(term: BaseModel) -> dict[str, object]:
+    return term.model_dump(mode="json", include={"weight", "temperature"})
 
 
 def _flow(section: object) -> str:

@@ -54,6 +54,7 @@ def run(
         UsageError: The folder holds something else, or a run for another task; or torchrun started several processes.
         KDDeployError: Of the stage that failed; what earlier stages wrote stays.
     """
+    require_sources(recipe)  # first, since it takes no torch to say that a file is not there
     _require_one_process()
     require_ours(output, marker=RESOLVED)
     _require_task(output / RESOLVED, recipe.task)
@@ -123,7 +124,6 @@ def _read(recipe: Recipe, output: Path, stages: Stages) -> Running:
 
     if recipe.teacher is None:
         raise RecipeError("teacher: missing", hint="name a checkpoint in teacher.model")
-    require_sources(recipe)
     for name in ("teacher", "student"):
         require_apart(output / name, *models_of(recipe).values())
     for provider in recipe.benchmark.providers:

@@ -29,7 +29,7 @@ from kd_deploy.pipeline.resume import Stages, stored
 from kd_deploy.pipeline.server import ServerTarget
 from kd_deploy.pipeline.targets import Target, bundle_target
 from kd_deploy.recipe import Endpoint, Recipe
-from kd_deploy.tasks.heads import MAIN
+from kd_deploy.tasks.heads import MAIN, speaking_of
 from kd_deploy.tasks.registry import as_asked, is_its_own_label, task_of
 from kd_deploy.tasks.splits import Splits
 
@@ -120,10 +120,10 @@ class Running:
             main = evaluate(targets.main, examples, split=split, name=name or examples.source, kept=kept)
             places, further = [kept.place(one) for one in targets.main], {}
             for task, those in targets.further.items():
-                progress.say(f"task {task}:")
                 rows, own = judged(self.further[task])
                 kept = self._of_task(task)._kept()  # noqa: SLF001 - of its own kind
-                further[task] = evaluate(those, rows, split=own, name=rows.source, kept=kept)
+                with speaking_of(task):
+                    further[task] = evaluate(those, rows, split=own, name=rows.source, kept=kept)
                 places += [kept.place(one) for one in those]
             made = replace(main, further=further)
             drop_others(self.stages.answers, places)
@@ -133,10 +133,8 @@ class Running:
             return made
 
         inputs: list[object] = [self._signatures(targets.main), self._judged_rows(), split, name, __version__]
-        inputs += [
-            [task, self._signatures(those), self._of_task(task)._judged_rows()]  # noqa: SLF001 - of its own kind
-            for task, those in targets.further.items()
-        ]
+        for task, those in targets.further.items():
+            inputs.append([task, self._signatures(those), self._of_task(task)._judged_rows()])  # noqa: SLF001
         return self.stages.once("evaluate", inputs, make=make, reuse=lambda: stored(path, Evaluation))
 
     def benchmark(self, targets: Sequence[AnyTarget], *, command: str) -> Benchmarked:
@@ -179,7 +177,8 @@ class Running:
         inputs = of_teacher(self.recipe, self.splits)
         job = Job(recipe=self.recipe, splits=self.splits, work=self.stages.work(inputs), logs=self.stages.logs)
         path = self.output / self._named("start" if self.endpoint else "teacher")
-        return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
+        with speaking_of(self.task):
+            return self.stages.bundle(self._named("teacher"), inputs, path, make=lambda: make_teacher(job, path))
 
     def _named(self, what: str) -> str:
         return what if self.task == MAIN else f"{what}-{self.task}"

@@ -22,7 +22,7 @@ from kd_deploy.pipeline.sources import models_of, require_sources
 from kd_deploy.pipeline.tasks import read_further
 from kd_deploy.recipe import Recipe, Teacher, TransformerStudent
 from kd_deploy.recipe.fitting import WITHOUT_LABELS
-from kd_deploy.tasks.heads import MAIN
+from kd_deploy.tasks.heads import MAIN, speaking_of
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 
@@ -74,7 +74,7 @@ def distill(recipe: Recipe, output: Path, *, teacher: str | None = None, terms: 
         job = _with_terms(_job(recipe, output), terms)
         check_recipe(recipe, {name: head.labels for name, head in job.heads.items()})
         _tell_of_the_last(output)
-        teachers = {name: _teacher(_of_teacher(job.of_task(name), output)) for name in job.heads}
+        teachers = {name: _teacher(_of_teacher(job.of_task(name), output), name) for name in job.heads}
         made = distill_student(job, teachers.pop(MAIN), output, further=teachers)
         _forget(output)
     return made
@@ -145,12 +145,13 @@ def _tell_of_the_last(output: Path) -> None:
         progress.say(f"{output}: the model that lies there will be replaced")
 
 
-def _teacher(job: Job) -> Bundle:
+def _teacher(job: Job, task: str) -> Bundle:
     # Kept until the student is there: what is changed about it does not have its teacher fine-tuned again.
     path = job.work / "teacher.bundle"
     made_before = _whole(path) if (path / MANIFEST).is_file() else None
     processes.wait()  # all processes decide before one of them writes
-    return made_before or make_teacher(job, path)
+    with speaking_of(task):
+        return made_before or make_teacher(job, path)
 
 
 def _whole(path: Path) -> Bundle | None:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ SENTENCES = {
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be a text",
@@ -99,14 +101,16 @@ def sentence(fault: Any) -> str:
     """What is wrong with a value, as one of pydantic's faults has it, and the value where it is a plain one."""
     given = fault["input"]
     if given is None:
-        return "has no value: give one, or leave the key out"
-    if fault["type"] == "literal_error" and isinstance(given, str):
-        return _unknown(given, re.findall("'([^']*)'", fault["ctx"]["expected"]))
-    if fault["type"] == "literal_error":
-        return f"must be {fault['ctx']['expected']}, got {given!r}"
+        return "has no value: give one, or leave it out"
+    choices = re.findall("'([^']*)'", fault["ctx"]["expected"]) if fault["type"] == "literal_error" else []
+    if choices and isinstance(given, str):
+        return _unknown(given, choices)
     known = SENTENCES.get(fault["type"])
     told = known.format(**fault.get("ctx", {})) if known else fault["msg"].removeprefix("Value error, ")
-    return told + (f", got {given!r}" if isinstance(given, str | int | float | bool) else "")
+    plain = isinstance(given, str | int | float)
+    if fault["type"] == "tuple_type" and plain:
+        told += f" such as [{given}]"
+    return told + (f", got {reprlib.repr(given)}" if plain or known else "")
 
 
 def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
@@ -121,7 +125,7 @@ def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
 
 
 def _unknown(given: str, choices: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, choices, n=1)
+    near = difflib.get_close_matches(given.lower(), choices, n=1)
     return f"unknown {given!r}" + (f", did you mean {near[0]!r}?" if near else f"; give {_one_of(choices)}")
 
 

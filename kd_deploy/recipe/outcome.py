@@ -12,6 +12,9 @@ Precision = Literal["fp32", "int8", "int4"]
 Provider = Annotated[str, AfterValidator(lambda name: name.lower().removesuffix("executionprovider"))]
 
 
+MOST_RETAINED = 2.0
+
+
 class Export(Section):
     """Which ONNX files to write, and what they may cost."""
 
@@ -33,10 +36,16 @@ class Benchmark(Section):
     texts: PositiveInt = Field(200, description="Texts of the data that each round answers one by one.")
 
 
+def _share(value: float) -> float:
+    if value > MOST_RETAINED:
+        raise ValueError("is a share of what the teacher is worth, such as 0.95")
+    return value
+
+
 class Gates(Section):
     """Limits for the file that predict takes; a miss is exit code 10, the report is written all the same."""
 
-    min_retained: Annotated[Float, Field(gt=0)] | None = None
+    min_retained: Annotated[Float, Field(gt=0), AfterValidator(_share)] | None = None
     min_speedup: Annotated[Float, Field(gt=0)] | None = None
     max_size_mb: Annotated[Float, Field(gt=0)] | None = None
 

@@ -1,8 +1,9 @@
 """Further tasks of the same student, each with rows, classes and a teacher of its own."""
 
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
 from kd_deploy.recipe.data import TaskData
 from kd_deploy.recipe.section import PositiveFloat, Section
@@ -11,13 +12,15 @@ from kd_deploy.recipe.teacher import Teacher
 MAIN = "main"  # what the task of the recipe's own data and teacher is called
 
 
-def _not_main(name: str) -> str:
+def _name(name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise ValueError("the name of a task has small letters, digits and underscores, and begins with a letter")
     if name == MAIN:
         raise ValueError(f"{MAIN} is the task of the recipe's own data and teacher: choose another name")
     return name
 
 
-FurtherName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_not_main)]
+FurtherName = Annotated[str, AfterValidator(_name)]
 
 
 class FurtherTask(Section):

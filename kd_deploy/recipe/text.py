@@ -1,6 +1,7 @@
 """A recipe before it is checked: YAML text, and single keys set from the command line."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,11 @@ def override_key(document: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override} has no key and value", hint=hint)
     *parents, last = path.split(".")
     node: Any = document
-    for part in parents:
+    for part, inner in pairwise([*parents, last]):
         if isinstance(node, list):
             node = node[_index(node, part, override)]
         elif isinstance(node, dict):
-            if node.get(part) is None:  # left out, or a section that is written empty
-                node[part] = {}
-            node = node[part]
+            node = _section(node, part, inner=inner, override=override)
         else:
             raise RecipeError(f"--set {override}: {part} lies inside a plain value", hint=hint)
     parsed = _parse_value(value, override)
@@ -111,6 +110,18 @@ def override_key(document: dict[str, Any], override: str) -> None:
         node[last] = parsed
     else:
         raise RecipeError(f"--set {override}: {last} lies inside a plain value", hint=hint)
+
+
+def _section(node: dict[str, Any], part: str, *, inner: str, override: str) -> Any:
+    """What lies at a key; an empty section where it was left out, or was written empty."""
+    if node.get(part) is None and inner.isdigit():
+        raise RecipeError(
+            f"--set {override}: the recipe has no list {part} of which to set entry {inner}",
+            hint=f"write {part} out in the recipe",
+        )
+    if node.get(part) is None:
+        node[part] = {}
+    return node[part]
 
 
 def _parse_value(value: str, override: str) -> Any:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kd_deploy.errors import RecipeError
 from kd_deploy.generation import Generation
 from kd_deploy.manifest import TaskName
+from kd_deploy.numbers import no_switch
 from kd_deploy.recipe.data import Data
 from kd_deploy.recipe.distill import Distill, Stages
 from kd_deploy.recipe.faults import describe_faults, place_of
@@ -25,7 +26,7 @@ from kd_deploy.recipe.text import override_key, parse, read_text
 class Recipe(Section):
     """One whole job, from data and teacher to report."""
 
-    version: Literal[1]
+    version: Annotated[Literal[1], BeforeValidator(no_switch)]
     task: TaskName
     data: Data = Data()
     teacher: Teacher | None = None
@@ -52,11 +53,14 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _objective_of_the_task(cls, document: Any) -> Any:
+    def _left_out(cls, document: Any) -> Any:
         if not isinstance(document, dict):
             return document
         # A section whose keys are all commented out is one that was left out.
-        return with_objective({key: value for key, value in document.items() if value is not None})
+        found = {key: value for key, value in document.items() if value is not None}
+        if isinstance(student := found.get("student"), dict):
+            found["student"] = {"architecture": "transformer"} | student
+        return with_objective(found)
 
     @model_validator(mode="after")
     def _all_teachers_are_asked(self) -> Self:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from kd_deploy import progress
 from kd_deploy.errors import DataError, RecipeError, UsageError
 from kd_deploy.tasks.task import LabelSpace
 
@@ -46,12 +47,14 @@ def joint_labels(heads: Mapping[str, Head]) -> LabelSpace:
 
 @contextlib.contextmanager
 def speaking_of(task: str) -> Iterator[None]:
-    """A block whose faults in recipe and data name the further task that they are about."""
-    try:
+    """A block whose lines, and faults in recipe and data, name the further task that they are about."""
+    if task == MAIN:
         yield
+        return
+    try:
+        with progress.about(f"task {task}"):
+            yield
     except (RecipeError, DataError) as error:
-        if task == MAIN:
-            raise
         raise type(error)(f"tasks.{task}: {error}", hint=error.hint) from error
 
 

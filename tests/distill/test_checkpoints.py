@@ -174,6 +174,18 @@ def test_a_path_is_not_looked_for_on_the_hub(reference: str, monkeypatch: pytest
         find_model(reference)
 
 
+def test_what_is_no_model_folder_is_told_apart(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    copy.rename(tmp_path / "run" / "student")
+    (tmp_path / "rows.jsonl").touch()
+
+    with pytest.raises(BundleError, match=r"rows\.jsonl is a file, and a model is a folder"):
+        find_model(str(tmp_path / "rows.jsonl"))
+    with pytest.raises(BundleError, match="run is not a checkpoint") as caught:
+        find_model(str(tmp_path / "run"))
+    assert caught.value.hint == f"it is the folder of a run: name {tmp_path / 'run' / 'student'}"
+
+
 def test_the_pad_token_is_the_configs_or_the_tokenizers(copy: Path) -> None:
     assert pad_id_of(copy) == 0
     change(copy, pad_token_id=7)

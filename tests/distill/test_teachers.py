@@ -15,10 +15,12 @@ from kd_deploy.distill.teachers import class_f1, open_teachers
 from kd_deploy.distill.torch_runner import TorchRunner, open_encoder
 from kd_deploy.errors import DataError
 from kd_deploy.pipeline.train import finetune
+from kd_deploy.progress import reporting_to
 from kd_deploy.recipe import Teacher
 from kd_deploy.tasks.registry import TASKS
 from kd_deploy.tasks.splits import read_splits
 from tests import tiny, tiny_tasks
+from tests.heard import Heard
 
 TEXTS = ("a great film", "we saw a dull story", "weak")
 ROWS = tiny.single_label(32, seed=5)
@@ -153,3 +155,14 @@ def test_two_that_score_pairs_teach_their_weighted_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, 0.25 * alone[0] + 0.75 * alone[1], atol=1e-5)
     assert [one.name for one in both.record] == [*(str(one.path) for one in made), "all, fused by weights"]
     assert all(-1 <= one.score <= 1 for one in both.record)
+
+
+def test_what_is_said_of_teachers_is_of_all_together(
+    bert_bundle: Bundle, bilstm_bundle: Bundle, tmp_path: Path
+) -> None:
+    guesser = tiny.write_checkpoint(tmp_path / "guesser", tiny.single_label(8, seed=9), trained=False)
+    with reporting_to(heard := Heard()):
+        opened(bert_bundle, guesser, fuse="best_per_class")
+
+    assert not any("nothing to learn from" in one for one in heard.said)
+    assert heard.said[-1].startswith(f"together they are no better than {bert_bundle.path} alone")

@@ -200,6 +200,14 @@ def test_a_size_above_what_is_used_is_filled_and_auto_is_not() -> None:
     assert names(tokenizer, choose_entries(tokenizer, counts, size=None)) == [UNKNOWN, "c", "e"]
 
 
+def test_words_fill_a_vocabulary_before_single_characters_and_what_was_left_for_later() -> None:
+    tokenizer = words("[unused0]", "z", "##z", "Ġz", "<unused1>", "▁z", "word", "##ing", "a")
+    counts = counts_of(tokenizer, a=1)
+
+    assert names(tokenizer, choose_entries(tokenizer, counts, size=4)) == [UNKNOWN, "word", "##ing", "a"]
+    assert len(choose_entries(tokenizer, counts, size=9)) == 9
+
+
 def test_special_and_added_tokens_are_kept(tokenizer: Tokenizer) -> None:
     tokenizer.add_tokens(["[EXTRA]", AddedToken("[LAST]", normalized=False)])
 

@@ -30,16 +30,18 @@ def told(student: Bundle, data: dict[str, Any], teacher: dict[str, Any], **secti
 def test_what_was_built_comes_first(rows: str, bilstm_bundle: Bundle) -> None:
     stages = [
         {"objective": [{"term": "hidden", "layers": "top"}], "epochs": 2},
-        {"objective": [{"term": "soft_targets", "weight": 0.5}], "patience": 1},
+        {"objective": [{"term": "soft_targets", "weight": 0.5}], "patience": 1, "adapter": {"method": "lora"}},
     ]
 
     found = told(bilstm_bundle, {"train": rows}, {"model": "m"}, distill=stages)
 
     count = f"{bilstm_bundle.manifest.parameters:,}".replace(",", "\u202f")
+    adapter = "{method: lora, rank: 8, alpha: 16.0, dropout: 0.0, targets: all}"
+    answers = "[{term: soft_targets, weight: 0.5, temperature: 2.0}]"
     assert found[:3] == (
         f"Student: {{architecture: bilstm}}, {count} parameters.",
-        "Distillation, stage 1: {objective: [{term: hidden, layers: top}], epochs: 2}.",
-        "Distillation, stage 2: {objective: [{term: soft_targets, weight: 0.5}], patience: 1, epochs: 4}.",
+        "Distillation, stage 1: {objective: [{term: hidden, weight: 1.0, layers: top}], epochs: 2}.",
+        f"Distillation, stage 2: {{objective: {answers}, patience: 1, adapter: {adapter}, epochs: 4}}.",
     )
 
 

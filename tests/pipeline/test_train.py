@@ -124,6 +124,16 @@ def test_a_term_from_python_that_reads_what_it_did_not_ask_for_is_told(checkpoin
         train.distill(recipe(tmp_path, checkpoint, {"epochs": 1}), tmp_path / "student", terms=[term])
 
 
+def test_a_term_from_python_is_one_number_with_a_weight(checkpoint: Path, tmp_path: Path) -> None:
+    def term(_: Ground) -> Term:
+        return Term("pull", compute=lambda seen: seen.student["logits"].mean(dim=1))
+
+    with pytest.raises(TrainingError, match="the term pull has the weight -1"):
+        Term("pull", compute=nothing, weight=-1)
+    with pytest.raises(TrainingError, match=r"the term pull gives \[\d+\] numbers for a batch, and a loss is one"):
+        train.distill(recipe(tmp_path, checkpoint, {"epochs": 1}), tmp_path / "student", terms=[term])
+
+
 @pytest.mark.parametrize(
     ("settings", "key"),
     [({"active": {"budget": 8, "rounds": 1}}, "active"), ({"samples": {"min_confidence": 0.9}}, "samples")],

@@ -89,8 +89,13 @@ class Term(nn.Module):
             teacher: What it looks at in the teacher; empty: it needs no teacher.
             learned: Projections that are trained along and thrown away.
             answers: Whether it teaches the answer itself; a term over layers alone leaves the head as it is.
+
+        Raises:
+            TrainingError: A weight below 0.
         """
         super().__init__()
+        if not isinstance(weight, Schedule) and not weight >= 0:
+            raise TrainingError(f"the term {name} has the weight {weight}", hint="give 0 or more")
         self.name = name
         self.weight = weight
         self.student = tuple(student)
@@ -103,7 +108,7 @@ class Term(nn.Module):
         """The weighted loss of a batch, [].
 
         Raises:
-            TrainingError: It reads a signal that it did not ask for.
+            TrainingError: It reads a signal that it did not ask for, or its value is not one number.
         """
         try:
             value = self._compute(seen)
@@ -114,6 +119,11 @@ class Term(nn.Module):
                 f"the term {self.name} reads {error}, which is not among what it looks at",
                 hint="name it in the term's student or teacher",
             ) from error
+        if value.dim():
+            raise TrainingError(
+                f"the term {self.name} gives {list(value.shape)} numbers for a batch, and a loss is one",
+                hint="have compute give their mean",
+            )
         return scheduled(self.weight, seen.share) * value
 
 
