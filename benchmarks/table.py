@@ -33,6 +33,7 @@ NAMED = {  # the students of examples/distillation, by what objectives.json call
     "bilstm128": "`bilstm128`",
     "2x128_8k": "`small-vocabulary`",
     "static": "`static`",
+    "static_300k": "`static-more-texts`",
 }
 
 
