@@ -88,6 +88,7 @@ def test_all_faults_are_listed_at_once_with_their_lines(tmp_path: Path) -> None:
         ("  architecture: transformer", "  architecture: cnn", "one of transformer, bilstm"),
         ("  architecture: transformer", "  architecture: BiLSTN", "unknown 'BiLSTN', did you mean 'bilstm'?"),
         ("version: 1", 'version: "1"', "version (line 1): must be 1, got '1'"),
+        ("train: train.jsonl", f"seed: {'x' * 50}", f"must be a whole number, got '{'x' * 50}'"),
         ("version: 1", "version: true", "version (line 1): must be a number, got True"),
         ("epochs: 3", "texts: [all]", "distill.texts (line 14): must be 'all', 'labeled' or 'unlabeled', got ['all']"),
         ("version: 1", "version: 2", "version (line 1): must be 1, got 2"),

@@ -98,7 +98,7 @@ def _describe(fault: Any, *, model: type[BaseModel], places: _Places) -> str:
 
 
 def sentence(fault: Any) -> str:
-    """What is wrong with a value, as one of pydantic's faults has it, and the value where it is a plain one."""
+    """What is wrong with a value, as one of pydantic's faults has it, and what was given."""
     given = fault["input"]
     if given is None:
         return "has no value: give one, or leave it out"
@@ -107,10 +107,10 @@ def sentence(fault: Any) -> str:
         return _unknown(given, choices)
     known = SENTENCES.get(fault["type"])
     told = known.format(**fault.get("ctx", {})) if known else fault["msg"].removeprefix("Value error, ")
-    plain = isinstance(given, str | int | float)
-    if fault["type"] == "tuple_type" and plain:
-        told += f" such as [{given}]"
-    return told + (f", got {reprlib.repr(given)}" if plain or known else "")
+    if not isinstance(given, str | int | float):
+        return told + (f", got {reprlib.repr(given)}" if known else "")
+    wanted = f" such as [{given}]" if fault["type"] == "tuple_type" else ""
+    return f"{told}{wanted}, got {given!r}"
 
 
 def _choices(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
