@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import ValidationError
 
+from kd_deploy.checkpoint import inside_a_run
 from kd_deploy.errors import BundleError, UsageError
 from kd_deploy.files import require_ours, require_outside, sha256_file
 from kd_deploy.manifest import FileRecord, Manifest
@@ -213,9 +214,7 @@ def stamp() -> dict[str, str]:
 
 
 def _where_instead(folder: Path) -> str:
-    if (folder / "student" / MANIFEST).is_file():
-        return f"it is the folder of a run: name {folder / 'student'}"
-    return f"kd-deploy export {folder} --output DIR makes one"
+    return inside_a_run(folder, marker=MANIFEST) or f"kd-deploy export {folder} --output DIR makes one"
 
 
 def _first_fault(error: ValidationError | UnicodeDecodeError) -> str:

@@ -25,6 +25,17 @@ def require_model(reference: str) -> None:
         raise BundleError(f"there is no model folder {reference}", hint="check the path")
 
 
+def inside_a_run(folder: Path, *, marker: str) -> str:
+    """Which model to name in place of a run's folder; empty where it is none.
+
+    Args:
+        folder: What was named.
+        marker: A file that the model has.
+    """
+    own = folder / "student"
+    return f"it is the folder of a run: name {own}" if (own / marker).is_file() else ""
+
+
 def check_checkpoint(folder: Path) -> dict[str, Any]:
     """The config of a Hugging Face checkpoint folder that is safe to load.
 
@@ -63,9 +74,10 @@ def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BundleError(f"there is no model folder {folder}", hint="check the path")
     if not path.is_file():
-        own = folder / "student"
-        hint = f"it is the folder of a run: name {own}" if (own / "config.json").is_file() else "check the path"
-        raise BundleError(f"{folder} is not a checkpoint: it has no config.json", hint=hint)
+        raise BundleError(
+            f"{folder} is not a checkpoint: it has no config.json",
+            hint=inside_a_run(folder, marker=path.name) or "check the path",
+        )
     return read_settings(path)
 
 

@@ -84,9 +84,9 @@ def prune_vocabulary(
     document = read_document(tokenizer_file)
     before = Tokenizer.from_str(json.dumps(document))
     counts = count_entries(before, texts)
-    used = kept = choose_entries(before, counts, size=None, pad=pad)
-    if size is not None:
-        kept = choose_entries(before, counts, size=size, pad=pad)
+    kept = choose_entries(before, counts, size=size, pad=pad)
+    chosen = size is not None and len(kept) < len(entries_of(document))  # all of them are kept of any tokenizer
+    used = choose_entries(before, counts, size=None, pad=pad) if chosen else kept
     pruned = prune(document, kept)
     after = Tokenizer.from_str(json.dumps(pruned))
     if any(after.id_to_token(new) != before.id_to_token(int(old)) for new, old in enumerate(kept)):

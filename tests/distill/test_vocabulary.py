@@ -366,6 +366,9 @@ def test_a_size_above_the_vocabulary_keeps_everything(tokenizer: Tokenizer, tmp_
 
     assert found.document == json.loads(path.read_text(encoding="utf-8"))
     assert found.kept.tolist() == list(range(tokenizer.get_vocab_size()))
+    assert found.used == len(found.kept)
+    # Whatever a choice among its entries would be refused for: nothing is chosen.
+    assert len(prune_vocabulary(path, CORPUS, size=10_000, pad=99_999).kept) == tokenizer.get_vocab_size()
 
 
 def test_rows_of_an_embedding_follow(tokenizer: Tokenizer, tmp_path: Path) -> None:

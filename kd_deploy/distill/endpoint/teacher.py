@@ -26,8 +26,8 @@ from kd_deploy.recipe.endpoint import Endpoint
 from kd_deploy.tasks.encoding import TextInput
 
 VERSION = 2  # of what answers mean
-SEGMENT_TEXTS = 500  # answers that are kept together, or fewer
-SEGMENT_SECONDS = 30.0  # after so long
+SEGMENT_TEXTS = 500  # answers that are written together,
+SEGMENT_SECONDS = 30.0  # or those of so long
 TRIAL_TEXTS = 20
 PATHS = {"oip": "v2", "openai": "v1"}
 # What does not change an answer: how fast, how often, with whose token it is asked for.
